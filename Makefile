@@ -1,0 +1,55 @@
+# `make help` lists the targets. Everything runs from .venv, which is made on the first call.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+ARGS ?=
+
+.PHONY: help up test lint format bench requirements clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+up: .venv/.run ## start the real thing on http://127.0.0.1:8000   (make up ARGS="--port 8010")
+	@exec $(BIN)/python manage.py up $(ARGS)
+
+test: .venv/.dev ## run the whole test suite against throw-away servers, with 1 and with 4 shards
+	@$(BIN)/python -m tests.browser
+	NOTIFY_SHARDS=1 $(BIN)/python -m pytest $(ARGS)
+	NOTIFY_SHARDS=4 $(BIN)/python -m pytest -m "not one_shard_is_enough" $(ARGS)
+
+lint: .venv/.dev ## ruff, mypy --strict, import rules, missing migrations
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python manage.py makemigrations --check --dry-run
+
+format: .venv/.dev ## let ruff format and mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/.dev ## the worker against the floor, side by side (see benchmarks/README.md)
+	$(BIN)/python -m benchmarks.worker $(ARGS)
+
+requirements: .venv/.dev ## pin anew what requirements*.in ask for
+	$(BIN)/pip install --quiet pip-tools
+	CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/pip-compile --quiet --strip-extras --upgrade \
+		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file requirements.txt requirements.in
+	CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/pip-compile --quiet --strip-extras --upgrade \
+		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file requirements-dev.txt requirements-dev.in
+
+clean: ## remove .venv and caches; var/, the data, stays
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Notify needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Name another one: make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+
+.venv/.run: requirements.txt | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+.venv/.dev: requirements-dev.txt .venv/.run
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@

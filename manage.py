@@ -1,0 +1,16 @@
+#!/usr/bin/env python
+"""Notify's command line: `manage.py up` starts everything, `manage.py help` lists the rest."""
+
+import os
+import sys
+
+from django.core.management import execute_from_command_line
+
+
+def main() -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "notify_project.settings")
+    execute_from_command_line(sys.argv)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""Who is calling, for DRF: `Authorization: Bearer …` with an API key or a recipient token, or a staff session."""
+
+from typing import Final
+
+from django.db import DatabaseError
+from rest_framework.authentication import BaseAuthentication, SessionAuthentication
+from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
+from rest_framework.request import Request
+
+from notifications.access import keys, tokens
+from notifications.access.principal import SCOPES, Principal
+from notifications.exceptions import Unavailable
+
+CHALLENGE: Final = 'Bearer realm="notify"'
+RETRY_SECONDS: Final = 2
+
+
+class NotifyAuthentication(BaseAuthentication):
+    """A bearer token decides alone where there is one; a session counts only without."""
+
+    def authenticate(self, request: Request) -> tuple[Principal, None] | None:
+        """The caller, or None when nobody says who it is."""
+        header = request.META.get("HTTP_AUTHORIZATION", "")
+        if not header:
+            return _staff(request)
+        scheme, _, credentials = header.partition(" ")
+        if scheme.lower() != "bearer" or not credentials.strip():
+            raise AuthenticationFailed("The Authorization header must be: Bearer <API key or recipient token>.")
+        return _bearer(credentials.strip()), None
+
+    def authenticate_header(self, request: Request) -> str:  # noqa: ARG002 - DRF's signature
+        """What a 401 asks for."""
+        return CHALLENGE
+
+
+def _bearer(credentials: str) -> Principal:
+    if not credentials.startswith(keys.PREFIX):
+        token = tokens.verify(credentials)
+        if token is None:
+            raise AuthenticationFailed("The token is not valid, or no longer.")
+        return Principal(f"recipient:{token.recipient}", recipient=token.recipient)
+    try:
+        grant = keys.find(credentials)
+    except DatabaseError as error:
+        # Redis does not know the key and PostgreSQL cannot be asked: nobody can tell, so nobody is turned away.
+        raise Unavailable("The API key cannot be checked just now.", retry_after=RETRY_SECONDS) from error
+    if grant is None:
+        raise AuthenticationFailed("The API key is not valid, or no longer.")
+    return Principal(f"key:{grant.id}", scopes=frozenset(grant.scopes))
+
+
+def _staff(request: Request) -> tuple[Principal, None] | None:
+    found = SessionAuthentication().authenticate(request)
+    if found is None:
+        return None
+    user = found[0]
+    if not user.is_staff:
+        raise PermissionDenied("Only members of staff may use the API with a session.")
+    return Principal(f"staff:{user.pk}", scopes=frozenset(SCOPES)), None

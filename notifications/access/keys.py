@@ -1,0 +1,143 @@
+"""API keys: made here, known to PostgreSQL by their digest, mirrored in Redis so that accepting needs no database.
+
+A revocation reaches Redis before PostgreSQL and stands there as a tombstone, which nothing that fills the mirror may
+replace: so it holds from that moment on, whoever reads what at the same time. Every worker mirrors all keys anew now
+and then (`mirror_all`), which mends what a crash between the two servers may have left.
+"""
+
+import hashlib
+import secrets
+import string
+from collections.abc import Iterable
+from typing import Final
+from zlib import crc32
+
+import msgspec
+from django.utils import timezone
+
+from notifications import wiring
+from notifications.access.models import ApiKey
+from notifications.access.principal import SCOPES, Scope
+from notifications.stream import keys
+
+PREFIX: Final = "nk_"
+ALPHABET: Final = string.ascii_letters + string.digits
+RANDOM_CHARACTERS: Final = 32
+CHECK_CHARACTERS: Final = 6
+SHOWN_CHARACTERS: Final = 9
+
+
+class Grant(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a key may do, as its mirror in Redis holds it. Revoked: nothing, for ever."""
+
+    id: int
+    name: str
+    scopes: list[Scope]
+    rate: str
+    revoked: bool = False
+
+
+_grant_decoder = msgspec.json.Decoder(Grant)
+
+
+def new_secret() -> str:
+    """A fresh key: `nk_`, 32 random letters and digits (190 bits), six that check it for typing errors."""
+    random = "".join(secrets.choice(ALPHABET) for _ in range(RANDOM_CHARACTERS))
+    return PREFIX + random + _check(random)
+
+
+def create(name: str, scopes: Iterable[Scope] = SCOPES, rate: str = "1000/s") -> tuple[ApiKey, str]:
+    """Make a key; the second value is the key itself, which is shown now and never again."""
+    secret = new_secret()
+    return adopt(secret, name, scopes, rate), secret
+
+
+def adopt(secret: str, name: str, scopes: Iterable[Scope] = SCOPES, rate: str = "1000/s") -> ApiKey:
+    """Make a given key known to PostgreSQL and Redis; one that is known already stays as it is."""
+    key, _ = ApiKey.objects.get_or_create(
+        digest=digest(secret),
+        defaults={
+            "name": name,
+            "prefix": secret[:SHOWN_CHARACTERS],
+            "scopes": sorted(set(scopes)),
+            "rate": rate,
+        },
+    )
+    mirror(key)
+    return key
+
+
+def revoke(key: ApiKey) -> None:
+    """End a key, at once and for good."""
+    key.revoked_at = key.revoked_at or timezone.now()
+    mirror(key)
+    key.save(update_fields=["revoked_at"])
+    # Once more: a change of its scopes, under way at the same time, may have come between.
+    mirror(key)
+
+
+def find(secret: str) -> Grant | None:
+    """What a key may do; None when there is no such key, or it was revoked.
+
+    From Redis; a key that Redis does not know (a flushed server) is looked up in PostgreSQL and mirrored again.
+    """
+    if not well_formed(secret):
+        return None
+    key_digest = digest(secret)
+    mirrored = wiring.shards().client.get(keys.api_key(key_digest))
+    grant = _grant_decoder.decode(mirrored) if mirrored else _from_database(key_digest)
+    return None if grant is None or grant.revoked else grant
+
+
+def mirror(key: ApiKey) -> None:
+    """Bring a key's mirror up to date, over whatever it holds."""
+    wiring.shards().client.set(keys.api_key(key.digest), msgspec.json.encode(_grant(key)))
+
+
+def mirror_all() -> None:
+    """Mirror every key that is not mirrored, and the tombstone of every one that was revoked."""
+    for key in ApiKey.objects.iterator():
+        if key.revoked_at:
+            mirror(key)
+        else:
+            _mirror_if_absent(key)
+
+
+def well_formed(secret: str) -> bool:
+    """Whether a text can be a key at all: told without asking any server, so that junk costs none of them."""
+    random = secret[len(PREFIX) : -CHECK_CHARACTERS]
+    return (
+        secret.startswith(PREFIX)
+        and secret.isascii()
+        and len(random) == RANDOM_CHARACTERS
+        and secrets.compare_digest(secret[-CHECK_CHARACTERS:], _check(random))
+    )
+
+
+def digest(secret: str) -> str:
+    """What is stored of a key. A plain hash is enough, and fast: nobody guesses 190 random bits."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _check(random: str) -> str:
+    value, characters = crc32(random.encode()), ""
+    for _ in range(CHECK_CHARACTERS):
+        value, digit = divmod(value, len(ALPHABET))
+        characters += ALPHABET[digit]
+    return characters
+
+
+def _from_database(key_digest: str) -> Grant | None:
+    key = ApiKey.objects.filter(digest=key_digest).first()
+    if key is None:
+        return None
+    _mirror_if_absent(key)
+    return _grant(key)
+
+
+def _mirror_if_absent(key: ApiKey) -> None:
+    wiring.shards().client.set(keys.api_key(key.digest), msgspec.json.encode(_grant(key)), nx=True)
+
+
+def _grant(key: ApiKey) -> Grant:
+    return Grant(key.pk, key.name, key.scopes, key.rate, revoked=key.revoked_at is not None)

@@ -1,0 +1,29 @@
+"""Who is calling: a producer with an API key, a recipient with a token, or a member of staff in a session."""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Scope = Literal["send", "read", "manage"]
+SCOPES: Final[tuple[Scope, ...]] = ("send", "read", "manage")
+
+
+@dataclass(frozen=True)
+class Principal:
+    """A caller who is known. `name` is unique and tells callers apart, in idempotency records for one."""
+
+    name: str
+    scopes: frozenset[str] = frozenset()
+    recipient: str | None = None
+
+    # What Django and DRF ask of a user.
+    is_authenticated = True
+    is_active = True
+    is_anonymous = False
+
+    def may(self, scope: Scope) -> bool:
+        """Whether the caller has a scope."""
+        return scope in self.scopes
+
+    def owns(self, recipient: str) -> bool:
+        """Whether the inbox is the caller's own."""
+        return self.recipient is not None and self.recipient == recipient

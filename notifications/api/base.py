@@ -1,0 +1,92 @@
+"""What every view shares: the body's bytes, its idempotency key, its query."""
+
+from typing import Final, TypeVar
+
+import msgspec
+from rest_framework.exceptions import APIException, UnsupportedMediaType
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from notifications import intake
+from notifications.events import NOT_JSON
+from notifications.exceptions import FieldError, Invalid
+from notifications.stream.writer import Once
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+MEDIA_TYPE: Final = "application/json"
+MAX_SINGLE_BYTES: Final = 256 * 1024
+MAX_BATCH_BYTES: Final = 5 * 1024 * 1024
+
+MAX_KEY_CHARACTERS: Final = 255
+KEY_RULE: Final = f"must be 1 to {MAX_KEY_CHARACTERS} visible ASCII characters or spaces"
+
+
+class BodyTooLarge(APIException):
+    """The body has more bytes than this address takes."""
+
+    status_code = 413
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"The body must be at most {limit} bytes.")
+
+
+def body_of(request: Request, limit: int = MAX_SINGLE_BYTES) -> bytes:
+    """The body's bytes, not decoded, with no more than `limit` of them ever in memory.
+
+    Not `request.data`: DRF takes a chunked body, which states no length, for an empty one. Raises UnsupportedMediaType
+    and BodyTooLarge: by the stated length before a byte is read, and by counting after.
+    """
+    stated = request.META.get("CONTENT_LENGTH") or "0"
+    if stated.isdigit() and int(stated) > limit:
+        raise BodyTooLarge(limit)
+    body: bytes = request.read(limit + 1)
+    if len(body) > limit:
+        raise BodyTooLarge(limit)
+    media_type = (request.META.get("CONTENT_TYPE") or "").partition(";")[0].strip().lower()
+    if body and media_type != MEDIA_TYPE:
+        raise UnsupportedMediaType(media_type)
+    return body
+
+
+def once_of(request: Request, body: bytes) -> Once | None:
+    """The idempotency record of a request with an `Idempotency-Key`; None without. Raises Invalid."""
+    key = request.META.get("HTTP_IDEMPOTENCY_KEY")
+    if key is None:
+        return None
+    if not 1 <= len(key) <= MAX_KEY_CHARACTERS or not key.isascii() or not key.isprintable():
+        raise Invalid([FieldError("/Idempotency-Key", KEY_RULE)])
+    return intake.idempotency(request.user.name, key, request.path, body)
+
+
+def read_body(request: Request, kind: type[S]) -> S:
+    """A small body as a struct whose fields carry their rule as description. Raises Invalid."""
+    body = body_of(request) or b"{}"
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError as error:
+        raise Invalid([_field_error(error, kind)]) from None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise Invalid([FieldError("", NOT_JSON)]) from None
+
+
+def accepted(answer: intake.Answer, location: str | None = None) -> Response:
+    """202 with an answer of the intake."""
+    headers = {}
+    if location:
+        headers["Location"] = location
+    if answer.replayed:
+        headers["Idempotency-Replayed"] = "true"
+    return Response(answer.body, status=202, headers=headers)
+
+
+def _field_error(error: msgspec.ValidationError, kind: type[msgspec.Struct]) -> FieldError:
+    """msgspec says `… - at `$.ttl``; the rule is the field's own sentence."""
+    text = str(error)
+    _, _, path = text.partition(" - at `$.")
+    name = path.rstrip("`").partition(".")[0].partition("[")[0]
+    for field in msgspec.inspect.type_info(kind).fields:  # type: ignore[attr-defined]
+        if field.encode_name == name:
+            rule = (getattr(field.type, "extra_json_schema", None) or {}).get("description", text)
+            return FieldError(f"/{name}", rule)
+    return FieldError("", text.partition(" - at ")[0])

@@ -1,0 +1,139 @@
+"""Looking: an inbox page by page, one notification's life, the unread count."""
+
+import base64
+import binascii
+from typing import Final
+from uuid import UUID
+
+import msgspec
+from django.http import Http404
+from rest_framework.exceptions import PermissionDenied
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from notifications import events, inbox, lookup, representation
+from notifications.access.permissions import scope_or_recipient
+from notifications.access.principal import Principal
+from notifications.exceptions import FieldError, Invalid
+from notifications.models import Notification
+
+DEFAULT_LIMIT: Final = 20
+MAX_LIMIT: Final = 100
+TRUE: Final = frozenset({"true", "1"})
+FALSE: Final = frozenset({"false", "0", ""})
+PARAMETERS: Final = frozenset({"recipient", "unread", "type", "limit", "cursor"})
+
+
+class Page(msgspec.Struct, frozen=True):
+    """What is asked of an inbox: from below which `seq`, how many, and which of them."""
+
+    recipient: str
+    unread: bool
+    type: str | None
+    limit: int
+    before: int | None
+
+
+class Notifications(APIView):
+    """An inbox, newest first. Pages are keyed by `seq`, so they stay as they are while new rows arrive."""
+
+    permission_classes = [scope_or_recipient("read")]
+
+    def get(self, request: Request) -> Response:
+        """A page, and the cursor of the next one (null on the last)."""
+        page = _page_of(request)
+        rows = Notification.objects.filter(recipient=page.recipient)
+        if page.before is not None:
+            rows = rows.filter(seq__lt=page.before)
+        if page.unread:
+            rows = rows.filter(read_at=None)
+        if page.type:
+            rows = rows.filter(type=page.type)
+        found = list(rows.order_by("-seq")[: page.limit + 1])
+        shown = found[: page.limit]
+        following = _cursor(shown[-1].seq) if len(found) > page.limit else None
+        return Response({"results": [representation.shown_row(row) for row in shown], "next": following})
+
+
+class OneNotification(APIView):
+    """One notification, wherever it is in its life."""
+
+    permission_classes = [scope_or_recipient("read")]
+
+    def get(self, request: Request, event_id: UUID) -> Response:
+        """Its content, its status and its times. Another recipient's is not told from one that is not there."""
+        life = lookup.life(event_id)
+        if life is None or not _may_see(request.user, str(life["recipient"])):
+            raise Http404
+        return Response(life)
+
+
+class Unread(APIView):
+    """A recipient's unread count."""
+
+    permission_classes = [scope_or_recipient("read")]
+
+    def get(self, request: Request, recipient: str) -> Response:  # noqa: ARG002 - DRF's signature
+        """The count, from Redis; always what PostgreSQL would answer."""
+        check_recipient(recipient)
+        return Response({"unread": inbox.state(recipient).unread})
+
+
+def check_recipient(recipient: str, pointer: str = "/recipient") -> None:
+    """Raises Invalid for what can be no recipient's id."""
+    try:
+        msgspec.convert(recipient, events.Recipient)
+    except msgspec.ValidationError:
+        raise Invalid([FieldError(pointer, events.RECIPIENT_RULE)]) from None
+
+
+def _may_see(caller: Principal, recipient: str) -> bool:
+    return caller.may("read") or caller.owns(recipient)
+
+
+def _page_of(request: Request) -> Page:
+    query, errors = request.query_params, []
+    for name in query:
+        if name not in PARAMETERS:
+            known = ", ".join(sorted(PARAMETERS))
+            errors.append(FieldError(f"/{events.pointer_token(name)}", f"is not one of: {known}"))
+    limit = query.get("limit", str(DEFAULT_LIMIT))
+    if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:9]) <= MAX_LIMIT):
+        errors.append(FieldError("/limit", f"must be a whole number from 1 to {MAX_LIMIT}"))
+    unread = query.get("unread", "").lower()
+    if unread not in TRUE | FALSE:
+        errors.append(FieldError("/unread", "must be true or false"))
+    before = _before(query["cursor"]) if "cursor" in query else None
+    if "cursor" in query and before is None:
+        errors.append(FieldError("/cursor", "must be the 'next' of an earlier page"))
+    if errors:
+        raise Invalid(errors)
+    return Page(_recipient_of(request), unread in TRUE, query.get("type"), int(limit), before)
+
+
+def _recipient_of(request: Request) -> str:
+    """The inbox that is asked for: a recipient's own unless it is named, and then no other."""
+    caller: Principal = request.user
+    recipient = request.query_params.get("recipient") or caller.recipient
+    if recipient is None:
+        raise Invalid([FieldError("/recipient", events.REQUIRED)])
+    check_recipient(recipient)
+    if not _may_see(caller, recipient):
+        raise PermissionDenied("A recipient's token opens that recipient's inbox only.")
+    return recipient
+
+
+def _cursor(seq: int) -> str:
+    """Opaque to clients, so that what it holds may change."""
+    return base64.urlsafe_b64encode(f"s{seq}".encode()).decode().rstrip("=")
+
+
+def _before(cursor: str) -> int | None:
+    try:
+        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+    except (ValueError, binascii.Error):
+        return None
+    digits = text[1:]
+    valid = text[:1] == "s" and digits.isascii() and digits.isdigit() and len(digits) < 19
+    return int(digits) if valid else None

@@ -1,0 +1,42 @@
+"""What can go wrong, each with its decision in it. An exception's docstring is its message to a developer."""
+
+import msgspec
+
+
+class FieldError(msgspec.Struct, frozen=True):
+    """One broken rule: where (a JSON pointer into what was sent, RFC 6901) and which."""
+
+    pointer: str
+    detail: str
+
+
+class NotifyError(Exception):
+    """The root of everything that Notify raises on purpose."""
+
+
+class Invalid(NotifyError):
+    """What was sent can never succeed: it breaks a rule. Refused at the door, dead at once in the worker."""
+
+    def __init__(self, errors: list[FieldError]) -> None:
+        self.errors = errors
+        super().__init__("; ".join(f"{error.pointer or '/'}: {error.detail}" for error in errors))
+
+
+class IdempotencyConflict(NotifyError):
+    """The idempotency key was used within its life for a request with another body."""
+
+
+class Refused(NotifyError):
+    """Nothing was accepted, and nothing is wrong with the request: come back after `retry_after` seconds."""
+
+    def __init__(self, detail: str, *, retry_after: int) -> None:
+        self.retry_after = retry_after
+        super().__init__(detail)
+
+
+class BacklogFull(Refused):
+    """More events wait than `NOTIFY_MAX_BACKLOG` allows."""
+
+
+class Unavailable(Refused):
+    """A server that this call cannot do without does not answer."""

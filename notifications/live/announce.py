@@ -1,0 +1,94 @@
+"""The sender's side of live frames: mirrors first, then one message a gateway.
+
+A frame is a hint. It may get lost, come twice or out of order; `seq`, `sync` and `resume` make it whole. What must
+not be missed is the mirror, so an error of Redis there is the caller's to see, and an error of a send is not.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Final
+
+from notifications import representation, unread
+from notifications.live.outbox import Outbox
+from notifications.store import InboxState, Stored
+from notifications.stream import keys, scripts
+from notifications.stream.client import Shards
+
+Frames = list[tuple[str, str]]
+
+# A gateway's Pub/Sub buffer in Redis is bounded (8 MB by default), so a batch of large ones goes in parts.
+MESSAGE_CHARACTERS: Final = 512 * 1024
+
+
+class Announcer:
+    """Tells mirrors, and the gateways that hold a recipient's sockets, what was committed."""
+
+    def __init__(self, shards: Shards, outbox: Outbox) -> None:
+        self._shards = shards
+        self._outbox = outbox
+
+    def stored(self, batch: Stored) -> None:
+        """Announce a stored batch; only readers that are online cost more than their share of one script."""
+        gateways = self.reflect(batch.inboxes)
+        if not gateways:
+            return
+        frames: dict[str, Frames] = defaultdict(list)
+        for row in batch.rows:
+            recipient = row.event.recipient
+            if recipient in gateways:
+                count = batch.inboxes[recipient].unread
+                text = representation.notification_frame(representation.shown_event(row), count)
+                for gateway in gateways[recipient]:
+                    frames[gateway].append((recipient, text))
+        self._send(frames)
+
+    def read(self, recipient: str, ids: list[object] | None, state: InboxState) -> None:
+        """Announce a mark-read to every socket of the recipient, the asking one too."""
+        text = representation.read_frame(ids, state.unread)
+        gateways = self.reflect({recipient: state})
+        self._send({gateway: [(recipient, text)] for gateway in gateways.get(recipient, ())})
+
+    def reflect(self, inboxes: dict[str, InboxState]) -> dict[str, list[str]]:
+        """Bring the mirrors of committed inboxes up to date; returns the gateways of those who are online."""
+        gateways: dict[str, list[str]] = {}
+        for shard, recipients in self._shards.group(inboxes, str).items():
+            names = [keys.inbox(shard, recipient) for recipient in recipients]
+            names += [keys.online(shard, recipient) for recipient in recipients]
+            packed = [unread.pack(inboxes[recipient]) for recipient in recipients]
+            reached = scripts.run(self._shards.client, "announce", names, packed)
+            gateways |= _by_recipient(recipients, reached)
+        return gateways
+
+    def _send(self, frames: dict[str, Frames]) -> None:
+        self._outbox.send(
+            [
+                (gateway, {"type": "frames", "frames": part})
+                for gateway, gateway_frames in frames.items()
+                for part in _parts(gateway_frames)
+            ]
+        )
+
+
+def _by_recipient(recipients: list[str], reached: list[int | bytes]) -> dict[str, list[str]]:
+    """announce.lua's flat answer as gateways by recipient."""
+    gateways: dict[str, list[str]] = {}
+    current: list[str] = []
+    for item in reached:
+        if isinstance(item, int):
+            current = gateways.setdefault(recipients[item - 1], [])
+        elif item:
+            current.append(item.decode())
+    return gateways
+
+
+def _parts(frames: Frames) -> Iterator[Frames]:
+    part: Frames = []
+    characters = 0
+    for recipient, text in frames:
+        if part and characters + len(text) > MESSAGE_CHARACTERS:
+            yield part
+            part, characters = [], 0
+        part.append((recipient, text))
+        characters += len(text)
+    if part:
+        yield part

@@ -1,0 +1,152 @@
+"""The gateway's side of live frames: one channel a process, its sockets by recipient, one beat for all of them.
+
+Sockets hold no channel and no group of their own. Workers send one message a gateway, and the hub hands each frame,
+encoded once, to the sockets it is for.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any, Final, Protocol, Self
+from weakref import WeakKeyDictionary
+
+import structlog
+from channels.layers import get_channel_layer
+from django.conf import settings
+
+from notifications import representation, unread, wiring
+from notifications.live import presence
+from notifications.live.threads import in_thread
+
+log = structlog.get_logger("notify.live")
+
+RETRY_SECONDS: Final = 1.0
+
+
+class Socket(Protocol):
+    """What the hub knows of an open socket."""
+
+    recipient: str
+
+    def deliver(self, text: str) -> None:
+        """Take a frame; must not wait."""
+
+
+class Hub:
+    """All sockets of this process. Lives on one event loop and is touched from it alone."""
+
+    _of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, "Hub"] = WeakKeyDictionary()
+
+    def __init__(self, channel: str) -> None:
+        self.channel = channel
+        self._sockets: dict[str, set[Socket]] = defaultdict(set)
+        # Recipients by the second of the heartbeat at which it is their turn: the beat is spread, never a burst.
+        self._turns: dict[int, set[str]] = defaultdict(set)
+        self._tasks = [asyncio.create_task(self._receive()), asyncio.create_task(self._beat())]
+
+    @classmethod
+    async def of_this_loop(cls) -> Self:
+        """The process' hub, made with the first socket."""
+        loop = asyncio.get_running_loop()
+        hub = cls._of_loop.get(loop)
+        if hub is None:
+            # Subscribing takes a moment, in which a second socket may have made the hub.
+            channel = await get_channel_layer().new_channel("gateway.")
+            hub = cls._of_loop.get(loop)
+            if hub is None:
+                hub = cls._of_loop[loop] = cls(channel)
+        return hub
+
+    async def join(self, socket: Socket) -> bool:
+        """Take a socket in; False when its recipient has too many. From here on frames are delivered to it."""
+        recipient = socket.recipient
+        self._sockets[recipient].add(socket)
+        self._turns[self._turn(recipient)].add(recipient)
+        try:
+            joined = await in_thread(
+                presence.join,
+                wiring.shards(),
+                recipient,
+                self.channel,
+                limit=settings.NOTIFY.sockets_per_recipient,
+            )
+        except BaseException:
+            self._drop(socket)
+            raise
+        if not joined:
+            self._drop(socket)
+        return joined
+
+    async def leave(self, socket: Socket) -> None:
+        """Let a socket go. Presence that cannot be told expires by itself."""
+        self._drop(socket)
+        stated = -1
+        # Another socket of the same recipient may open or close while Redis is told; the last word is the true one.
+        with contextlib.suppress(Exception):
+            while stated != (count := len(self._sockets.get(socket.recipient, ()))):
+                stated = count
+                await in_thread(presence.renew, wiring.shards(), self.channel, {socket.recipient: count})
+
+    def _drop(self, socket: Socket) -> None:
+        sockets = self._sockets[socket.recipient]
+        sockets.discard(socket)
+        if not sockets:
+            del self._sockets[socket.recipient]
+            self._turns[self._turn(socket.recipient)].discard(socket.recipient)
+
+    def _deliver(self, recipient: str, text: str) -> None:
+        for socket in tuple(self._sockets.get(recipient, ())):
+            socket.deliver(text)
+
+    async def _receive(self) -> None:
+        """Hand what workers send to the sockets it is for, for as long as the process lives."""
+        layer = get_channel_layer()
+        while True:
+            try:
+                message: dict[str, Any] = await layer.receive(self.channel)
+                for recipient, text in message["frames"]:
+                    self._deliver(recipient, text)
+            except Exception as error:  # noqa: BLE001 - a gateway outlives whatever one message brings
+                log.warning("gateway.receive_failed", error=repr(error))
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _beat(self) -> None:
+        """Once a second: renew the presence of those whose turn it is, and send them `sync`."""
+        healthy = True
+        while True:
+            await asyncio.sleep(1.0 - time.time() % 1.0)
+            turn = int(time.time()) % settings.NOTIFY.heartbeat_seconds
+            recipients = tuple(self._turns[turn])
+            try:
+                if recipients:
+                    await self._sync(recipients)
+            except Exception as error:  # noqa: BLE001 - Redis or PostgreSQL is away; the next beat tries again
+                if healthy:
+                    log.warning("gateway.beat_failed", error=repr(error))
+                healthy = False
+            else:
+                if recipients and not healthy:
+                    log.info("gateway.beat_restored")
+                healthy = healthy or bool(recipients)
+
+    async def _sync(self, recipients: tuple[str, ...]) -> None:
+        counts = {recipient: len(self._sockets.get(recipient, ())) for recipient in recipients}
+        states = await in_thread(_renew_and_look, self.channel, counts)
+        for recipient, state in states.items():
+            self._deliver(
+                recipient,
+                representation.frame({"type": "sync", "unread": state.unread, "seq": state.seq}),
+            )
+
+    @staticmethod
+    def _turn(recipient: str) -> int:
+        # Not hash(): a gateway that is started again would beat at other seconds, which is harder to reason about.
+        return sum(recipient.encode()) % settings.NOTIFY.heartbeat_seconds
+
+
+def _renew_and_look(channel: str, counts: Mapping[str, int]) -> dict[str, unread.InboxState]:
+    presence.renew(wiring.shards(), channel, counts)
+    return unread.look(wiring.shards(), list(counts))
+

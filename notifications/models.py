@@ -1,0 +1,59 @@
+"""The inbox in PostgreSQL. The hot statements that fill it stand in store.py."""
+
+from django.db import models
+
+from notifications.access.models import ApiKey
+
+__all__ = ["ApiKey", "Inbox", "Notification"]
+
+
+class Inbox(models.Model):
+    """One row a recipient: the truth about the unread count, and the hand that gives out `seq`.
+
+    `seq` counts the recipient's notifications and is given out under the row's lock, so it rises in commit order and
+    without a gap. `version` rises with every change of the row and orders the mirrors in Redis.
+    """
+
+    recipient = models.CharField(max_length=128, primary_key=True, db_collation="C")
+    seq = models.BigIntegerField()
+    unread = models.BigIntegerField()
+    version = models.BigIntegerField()
+
+    class Meta:
+        verbose_name_plural = "inboxes"
+
+    def __str__(self) -> str:
+        return f"{self.recipient}: {self.unread} unread of {self.seq}"
+
+
+class Notification(models.Model):
+    """What a recipient reads. Accepted when its id was made (UUIDv7); `read_at` is null while it is unread."""
+
+    class Source(models.IntegerChoices):
+        """Which door the event came in by."""
+
+        API = 0, "api"
+        SCHEDULE = 1, "schedule"
+        BULK = 2, "bulk"
+
+    id = models.UUIDField(primary_key=True)
+    recipient = models.CharField(max_length=128, db_collation="C")
+    seq = models.BigIntegerField()
+    type = models.CharField(max_length=100)
+    title = models.CharField(max_length=200)
+    body = models.TextField()
+    data = models.JSONField()
+    stored_at = models.DateTimeField()
+    read_at = models.DateTimeField(null=True, blank=True)
+    attempts = models.PositiveSmallIntegerField()
+    source = models.PositiveSmallIntegerField(choices=Source)
+    source_id = models.UUIDField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            # Also the index that lists and resumes an inbox, in either direction.
+            models.UniqueConstraint(fields=["recipient", "seq"], name="notification_inbox_order"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.title} → {self.recipient}"

@@ -1,0 +1,150 @@
+"""The life that every long-running command shares: signals, beat, back-off in an outage, an orderly end.
+
+A command is a `Duty`: `step` does one unit of work, and may raise when a server is away. `run` calls it until a signal
+says stop. An outage is nobody's failure: it is logged once when it begins and once when it ends, and in between the
+same step is tried again with a jittered back-off.
+"""
+
+import os
+import random
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Final, Protocol
+
+import structlog
+from django.db import DatabaseError, InterfaceError, connections
+from redis.exceptions import RedisError
+
+log = structlog.get_logger("notify.process")
+
+BEAT_SECONDS: Final = 2.0
+# A step that takes longer than this is stuck; its process stops saying that it works, and others claim what it holds.
+STUCK_SECONDS: Final = 60.0
+FIRST_WAIT_SECONDS: Final = 0.1
+LONGEST_WAIT_SECONDS: Final = 5.0
+
+OUTAGES: Final = (DatabaseError, InterfaceError, RedisError, OSError)
+
+
+class Duty(Protocol):
+    """What a long-running command does."""
+
+    def step(self) -> None:
+        """One unit of work, a few seconds at most. Raises one of OUTAGES when a server is away; is then called again."""
+
+    def beat(self) -> None:
+        """Called every two seconds from a thread of its own, whatever `step` is doing."""
+
+    def stop(self) -> None:
+        """The last call: give back what is held."""
+
+
+class BackOff:
+    """Waits that double up to five seconds, each spread by jitter so that processes do not return in step."""
+
+    def __init__(self) -> None:
+        self._wait = FIRST_WAIT_SECONDS
+
+    def next(self) -> float:
+        """How long to wait now, in seconds."""
+        wait = self._wait * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, protects nothing
+        self._wait = min(self._wait * 2, LONGEST_WAIT_SECONDS)
+        return wait
+
+    def reset(self) -> None:
+        """Begin anew after a success."""
+        self._wait = FIRST_WAIT_SECONDS
+
+
+def consumer_name() -> str:
+    """This process, by a name that no other has or gets: `host:pid:start`."""
+    return f"{socket.gethostname()}:{os.getpid()}:{time.time_ns() // 1_000_000}"
+
+
+def run(kind: str, duty: Duty) -> None:
+    """Run a duty until SIGTERM or SIGINT. The end as a story: stop beginning, finish the step, give back, say goodbye."""
+    stopping = threading.Event()
+    with _signals(stopping), _Beat(duty) as beat:
+        log.info("process.started", kind=kind, pid=os.getpid())
+        _steps(duty, stopping, beat)
+        try:
+            duty.stop()
+        except OUTAGES as error:
+            log.warning("process.gave_nothing_back", kind=kind, error=repr(error))
+    connections.close_all()
+    log.info("process.stopped", kind=kind)
+
+
+def single_connection() -> None:
+    """One database connection for a process of one thread; the pool is the web's, with its many."""
+    connections["default"].settings_dict["OPTIONS"].pop("pool", None)
+
+
+def _steps(duty: Duty, stopping: threading.Event, beat: "_Beat") -> None:
+    back_off, outage = BackOff(), False
+    while not stopping.is_set():
+        beat.progress()
+        try:
+            duty.step()
+        except OUTAGES as error:
+            if not outage:
+                log.warning("process.outage", error=repr(error))
+            outage = True
+            connections.close_all()
+            stopping.wait(back_off.next())
+        else:
+            if outage:
+                log.info("process.outage_over")
+            outage = False
+            back_off.reset()
+
+
+class _Beat:
+    """The beat, in a thread of its own, for as long as steps come to an end."""
+
+    def __init__(self, duty: Duty) -> None:
+        self._duty = duty
+        self._over = threading.Event()
+        self._progress = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="notify-beat", daemon=True)
+
+    def __enter__(self) -> "_Beat":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join(timeout=BEAT_SECONDS)
+
+    def progress(self) -> None:
+        """The main thread is alive."""
+        self._progress = time.monotonic()
+
+    def _run(self) -> None:
+        while not self._over.wait(BEAT_SECONDS):
+            if time.monotonic() - self._progress > STUCK_SECONDS:
+                continue
+            try:
+                self._duty.beat()
+            except OUTAGES as error:
+                # The main thread meets the same outage and says so.
+                log.debug("process.beat_failed", error=repr(error))
+
+
+@contextmanager
+def _signals(stopping: threading.Event) -> Iterator[None]:
+    def stop(number: int, _: FrameType | None) -> None:
+        log.info("process.stopping", signal=signal.Signals(number).name)
+        stopping.set()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,60 @@
+"""The connection to Redis, and the shards it is divided into."""
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.retry import Retry
+
+from notifications.stream import keys
+
+T = TypeVar("T", bound=Hashable)
+
+CONNECT_TIMEOUT_SECONDS = 2.0
+
+
+def connect(url: str, *, timeout_seconds: float, max_connections: int = 1000) -> "redis.Redis[bytes]":
+    """A client that answers or raises within `timeout_seconds`, and never hangs on a half-open connection.
+
+    One retry, and only where the connection was lost (a server that restarted): what timed out is not asked again,
+    as its caller has waited long enough. `timeout_seconds` must be longer than any BLOCK.
+    """
+    return redis.Redis.from_url(
+        url,
+        socket_timeout=timeout_seconds,
+        socket_connect_timeout=min(timeout_seconds, CONNECT_TIMEOUT_SECONDS),
+        max_connections=max_connections,
+        retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
+        health_check_interval=0,
+    )
+
+
+@dataclass(frozen=True)
+class Shards:
+    """Redis as the pipeline sees it: one client, and the number of shards that keys are spread over."""
+
+    client: "redis.Redis[bytes]"
+    count: int
+
+    def of(self, recipient: str) -> int:
+        """The shard of a recipient."""
+        return keys.shard_of(recipient, self.count)
+
+    def of_id(self, event_id: str) -> int:
+        """The shard of an event's id."""
+        return keys.shard_of_id(event_id, self.count)
+
+    def each(self) -> range:
+        """Every shard."""
+        return range(self.count)
+
+    def group(self, items: Iterable[T], recipient_of: Callable[[T], str]) -> dict[int, list[T]]:
+        """The items by the shard of their recipient, in their order."""
+        groups: dict[int, list[T]] = defaultdict(list)
+        for item in items:
+            groups[self.of(recipient_of(item))].append(item)
+        return groups

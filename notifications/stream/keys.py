@@ -1,0 +1,76 @@
+"""Every Redis key, built here and nowhere else.
+
+All keys of one recipient share a hash slot: shard `s = crc16(recipient) % NOTIFY_SHARDS`, written as the hash tag
+`{s}`. So each script touches one slot and runs on Redis Cluster as it is.
+"""
+
+from typing import Final, Literal
+
+from notifications import events
+
+Lane = Literal["live", "bulk"]
+LANES: Final[tuple[Lane, ...]] = ("live", "bulk")
+GROUP: Final = "workers"
+
+
+def shard_of(recipient: str, shards: int) -> int:
+    """The shard that holds everything of a recipient."""
+    return events.route(recipient) % shards
+
+
+def shard_of_id(event_id: str, shards: int) -> int:
+    """The shard of the event with this id, from the route in its last 16 bits."""
+    return events.route_of(event_id) % shards
+
+
+def lane(shard: int, name: Lane) -> str:
+    """STREAM, group `workers`. One entry an event: `event` = the event's JSON. Written by accept.lua and by what
+    moves due events in; entries leave by XDEL when they are settled, never by MAXLEN."""
+    return f"notify:{{{shard}}}:{name}"
+
+
+def dead_letters(shard: int) -> str:
+    """STREAM. One entry a dead event: `event` (its payload as it was read), `reason`, `error`, `attempts`,
+    `failed_ms`. Written by settle.lua."""
+    return f"notify:{{{shard}}}:dlq"
+
+
+def inflight(shard: int) -> str:
+    """HASH of accepted events that are no rows yet: id → `<state> <lane> <entry id>`, state `queued` or `dead`.
+    Written by accept.lua; settle.lua takes away what was stored and marks what is dead."""
+    return f"notify:{{{shard}}}:inflight"
+
+
+def counters(shard: int) -> str:
+    """HASH of totals since the first start: `accepted`, `stored`, `dead`. Written by accept.lua and settle.lua."""
+    return f"notify:{{{shard}}}:counters"
+
+
+def once(shard: int, caller: str, digest: str) -> str:
+    """STRING, 24 h: what an idempotency key was used for: 32 hex digits of the request's fingerprint, `D` (done)
+    or `P` (pending), the answer. Written by accept.lua, reserve.lua and complete.lua."""
+    return f"notify:{{{shard}}}:once:{caller}:{digest}"
+
+
+def inbox(shard: int, recipient: str) -> str:
+    """STRING, 24 h after the last look: a recipient's mirrored inbox, `<version> <unread> <seq>`, or, while a
+    reader fills it, `lease <token>`. Written by announce.lua and fill.lua; absent for who is not looked at."""
+    return f"notify:{{{shard}}}:inbox:{recipient}"
+
+
+def intents(shard: int) -> str:
+    """ZSET of mark-reads under way: `<token> <recipient>` by the time (ms) it began. What stays in it belongs to a
+    process that died between its commit and its mirror; a worker repairs it. Written by unread.py."""
+    return f"notify:{{{shard}}}:intents"
+
+
+def online(shard: int, recipient: str) -> str:
+    """HASH, 90 s: gateway channel → `<expiry ms> <sockets>`: which gateways hold a recipient's sockets. Written by
+    join.lua and renew.lua."""
+    return f"notify:{{{shard}}}:online:{recipient}"
+
+
+def api_key(digest: str) -> str:
+    """STRING, no expiry: an API key's mirror, JSON of access.keys.Grant, by the SHA-256 of the key. In one slot of
+    its own, as it belongs to no recipient. Written by access/keys.py."""
+    return f"notify:{{keys}}:key:{digest}"

@@ -1,0 +1,42 @@
+-- After a commit: bring the mirrors of n recipients up to date, and say which gateways hold their sockets.
+--
+-- KEYS[1…n]    the recipients' mirrors (STRING)
+-- KEYS[n+1…2n] their presence (HASH gateway → '<expiry ms> <sockets>')
+-- ARGV[1…n]    their inboxes as committed: '<version> <unread> <seq>'
+--
+-- Returns one flat list: for each recipient with sockets its number (1…n), then its gateways, then ''.
+--
+-- A mirror that exists is replaced by a newer version, never by an older one. A lease is removed: the reader that
+-- holds it may have read PostgreSQL before this commit, so it must not fill. Absent stays absent.
+local n = #ARGV
+local mirrors = redis.call('MGET', unpack(KEYS, 1, n))
+for i = 1, n do
+  local mirror = mirrors[i]
+  if mirror then
+    local version = tonumber(string.match(mirror, '^%d+'))
+    if not version then
+      redis.call('DEL', KEYS[i])
+    elseif tonumber(string.match(ARGV[i], '^%d+')) > version then
+      redis.call('SET', KEYS[i], ARGV[i], 'KEEPTTL')
+    end
+  end
+end
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local reached = {}
+for i = 1, n do
+  local gateways = redis.call('HGETALL', KEYS[n + i])
+  local listed = false
+  for j = 1, #gateways, 2 do
+    if tonumber(string.match(gateways[j + 1], '^%d+')) > now then
+      if not listed then
+        reached[#reached + 1] = i
+        listed = true
+      end
+      reached[#reached + 1] = gateways[j]
+    end
+  end
+  if listed then reached[#reached + 1] = '' end
+end
+return reached

@@ -1,0 +1,30 @@
+"""The Lua scripts, by name. Each file opens with its KEYS, its ARGV and what it returns."""
+
+from collections.abc import Sequence
+from functools import cache
+from hashlib import sha1
+from pathlib import Path
+from typing import Any
+
+import redis
+from redis.exceptions import NoScriptError
+
+FOLDER = Path(__file__).parent / "lua"
+
+
+def run(
+    client: "redis.Redis[bytes]", name: str, keys: Sequence[str], arguments: Sequence[str | bytes | int]
+) -> Any:  # noqa: ANN401 - what a script returns is its own business; callers say what they expect
+    """Run `lua/<name>.lua`, by its digest where the server knows it."""
+    source, digest = _load(name)
+    try:
+        return client.evalsha(digest, len(keys), *keys, *arguments)
+    except NoScriptError:
+        return client.eval(source, len(keys), *keys, *arguments)
+
+
+@cache
+def _load(name: str) -> tuple[str, str]:
+    source = (FOLDER / f"{name}.lua").read_text()
+    # Redis names a script by this digest; nothing is protected by it.
+    return source, sha1(source.encode(), usedforsecurity=False).hexdigest()

@@ -1,0 +1,119 @@
+"""The producer's side: events into a lane, once, or not at all."""
+
+import msgspec
+
+from notifications import events
+from notifications.events import Event
+from notifications.exceptions import BacklogFull, IdempotencyConflict
+from notifications.stream import keys, scripts
+from notifications.stream.client import Shards
+from notifications.stream.keys import Lane
+
+BACKLOG_RETRY_SECONDS = 5
+
+
+class Once(msgspec.Struct, frozen=True):
+    """A request that takes effect once: whose it is, its key's digest, its fingerprint (32 hex digits), its life."""
+
+    caller: str
+    digest: str
+    fingerprint: str
+    seconds: int
+
+    def key(self, shard: int) -> str:
+        """The key of its record in a shard."""
+        return keys.once(shard, self.caller, self.digest)
+
+
+class Replayed(msgspec.Struct, frozen=True):
+    """The request took effect before; this was its answer."""
+
+    answer: bytes
+
+
+class Pending(msgspec.Struct, frozen=True):
+    """The request was begun before and may be half done; this will be its answer, and in it are its ids."""
+
+    answer: bytes
+
+
+class Writer:
+    """Writes events to one lane of each shard."""
+
+    def __init__(self, shards: Shards, *, max_backlog: int, lane: Lane = "live") -> None:
+        self._shards = shards
+        self._lane = lane
+        self._shard_backlog = -(-max_backlog // shards.count)
+
+    def add(self, batch: list[Event]) -> None:
+        """Accept events: one script a shard. Adding an event again has no effect. Raises BacklogFull."""
+        for shard, members in self._shards.group(batch, lambda event: event.recipient).items():
+            self._accept(shard, members)
+
+    def add_once(self, batch: list[Event], once: Once, answer: bytes) -> Replayed | Pending | None:
+        """Accept events for a request with an idempotency key; None when this call was the first.
+
+        Where all of it lies in one shard, record and events are written by one script. Else the record is reserved
+        in the key's own shard, the events added, and the record completed; a request that finds a reservation gets
+        Pending and goes on under the ids in it (`finish`), which is harmless however often it happens.
+        Raises IdempotencyConflict and BacklogFull.
+        """
+        home = self._home(once)
+        involved = self._shards.group(batch, lambda event: event.recipient)
+        if set(involved) <= {home}:
+            return self._accept(home, batch, once, answer)
+        reserved = self._reserve(home, once, answer)
+        if reserved is None:
+            self.finish(batch, once, answer)
+        return reserved
+
+    def finish(self, batch: list[Event], once: Once, answer: bytes) -> None:
+        """Add the events of a reserved request and complete its record; releases it when the backlog is full."""
+        try:
+            self.add(batch)
+        except BacklogFull:
+            self._complete(once, answer, "release")
+            raise
+        self._complete(once, answer, "done")
+
+    def _accept(
+        self, shard: int, batch: list[Event], once: Once | None = None, answer: bytes = b""
+    ) -> Replayed | None:
+        names = [
+            keys.lane(shard, self._lane),
+            *(keys.lane(shard, other) for other in keys.LANES if other != self._lane),
+            keys.inflight(shard),
+            keys.counters(shard),
+        ]
+        arguments: list[str | bytes | int] = [self._shard_backlog, self._lane, "", "", ""]
+        if once:
+            names.append(once.key(shard))
+            arguments[2:] = [once.fingerprint, answer, once.seconds]
+        for event in batch:
+            arguments += (event.id, events.encode(event))
+        outcome, *rest = scripts.run(self._shards.client, "accept", names, arguments)
+        if outcome == b"full":
+            raise BacklogFull(
+                f"{rest[0]} events wait, which is as many as may", retry_after=BACKLOG_RETRY_SECONDS
+            )
+        return _answered(outcome, rest)
+
+    def _reserve(self, home: int, once: Once, answer: bytes) -> Replayed | Pending | None:
+        outcome, *rest = scripts.run(
+            self._shards.client, "reserve", [once.key(home)], [once.fingerprint, answer, once.seconds]
+        )
+        return Pending(rest[0]) if outcome == b"pending" else _answered(outcome, rest)
+
+    def _complete(self, once: Once, answer: bytes, end: str) -> None:
+        reserved = once.fingerprint.encode() + answer
+        scripts.run(self._shards.client, "complete", [once.key(self._home(once))], [reserved, end])
+
+    def _home(self, once: Once) -> int:
+        """The shard of a record: by key and caller, as the same key may come with other recipients (a conflict)."""
+        return self._shards.of(f"{once.caller}:{once.digest}")
+
+
+def _answered(outcome: bytes, rest: list[bytes]) -> Replayed | None:
+    if outcome == b"conflict":
+        raise IdempotencyConflict
+    return Replayed(rest[0]) if outcome == b"replayed" else None

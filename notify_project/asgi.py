@@ -1,0 +1,14 @@
+"""HTTP and WebSockets under any ASGI server: `notify_project.asgi:application`."""
+
+import os
+
+from channels.routing import ProtocolTypeRouter, URLRouter
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "notify_project.settings")
+# Loads settings and apps, which the routes below import.
+http = get_asgi_application()
+
+from notifications.live.routing import websocket_urlpatterns  # noqa: E402
+
+application = ProtocolTypeRouter({"http": http, "websocket": URLRouter(websocket_urlpatterns)})

@@ -1,0 +1,105 @@
+"""Every environment variable that Notify reads: its name, its type, its limits, its default.
+
+The class is the one list. `settings.py` reads it, `docs/configuration.md` is checked against it, and a value that
+does not fit stops the start with one line that names the variable and what it takes.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Self, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+UNPREFIXED = frozenset(
+    {
+        "database_url",
+        "database_replica_url",
+        "redis_url",
+        "secret_key",
+        "secret_key_fallbacks",
+        "allowed_hosts",
+        "debug",
+    }
+)
+
+POSTGRESQL_URL = r"^postgres(ql)?://"
+REDIS_URL = r"^(redis|rediss|unix)://"
+COMMA_LIST = "values separated by commas"
+
+
+class ConfigurationError(ValueError):
+    """An environment variable holds what it does not take; the message is one line that says so."""
+
+
+def takes(rule: str, **limits: Any) -> Meta:  # noqa: ANN401 - msgspec's own limits, of as many types
+    """A variable's limits, with the sentence that an operator reads when they are not kept."""
+    return Meta(description=rule, **limits)
+
+
+Flag = Annotated[bool, takes("true or false")]
+PositiveInt = Annotated[int, takes("a whole number, 1 or more", ge=1)]
+Seconds = Annotated[float, takes("seconds, more than 0", gt=0)]
+
+
+class Configuration(msgspec.Struct, frozen=True, kw_only=True):
+    """What the environment says, checked. A field `shards` is the variable `NOTIFY_SHARDS`."""
+
+    database_url: Annotated[
+        str, takes("a PostgreSQL address: postgresql://user:password@host:port/name", pattern=POSTGRESQL_URL)
+    ] = ""
+    redis_url: Annotated[
+        str, takes("a Redis or Valkey address: redis://, rediss:// or unix://", pattern=REDIS_URL)
+    ] = ""
+    secret_key: Annotated[str, takes("a secret of 32 or more characters", min_length=32)] = ""
+    secret_key_fallbacks: Annotated[str, takes(COMMA_LIST)] = ""
+    allowed_hosts: Annotated[str, takes(COMMA_LIST)] = "localhost,127.0.0.1,[::1]"
+    debug: Flag = False
+
+    shards: Annotated[int, takes("a whole number from 1 to 1024", ge=1, le=1024)] = 1
+    max_backlog: PositiveInt = 1_000_000
+    idempotency_hours: PositiveInt = 24
+    redis_timeout: Seconds = 2.0
+    batch_size: Annotated[int, takes("a whole number from 1 to 1000", ge=1, le=1000)] = 1000
+    claim_idle_seconds: Annotated[float, takes("seconds, 5 or more", ge=5)] = 10.0
+    database_pool: Annotated[int, takes("a whole number from 1 to 1000", ge=1, le=1000)] = 16
+    heartbeat_seconds: Annotated[int, takes("seconds, from 1 to 60", ge=1, le=60)] = 30
+    sockets_per_recipient: PositiveInt = 20
+    allowed_origins: Annotated[str, takes(COMMA_LIST)] = ""
+    log_level: Annotated[
+        str, takes("DEBUG, INFO, WARNING or ERROR", pattern=r"^(DEBUG|INFO|WARNING|ERROR)$")
+    ] = "INFO"
+    log_format: Annotated[str, takes("console or json", pattern=r"^(console|json)$")] = "console"
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+        """Read and check every variable that is set and not empty; raises ConfigurationError."""
+        hints = get_type_hints(cls, include_extras=True)
+        values = {}
+        for field, annotation in hints.items():
+            name = variable_name(field)
+            if environment.get(name, "") != "":
+                values[field] = _convert(name, environment[name], annotation)
+        return cls(**values)
+
+
+def variable_name(field: str) -> str:
+    """The environment variable behind a field of Configuration."""
+    return field.upper() if field in UNPREFIXED else f"NOTIFY_{field.upper()}"
+
+
+def split_list(value: str) -> list[str]:
+    """`"a, b"` as `["a", "b"]`; an empty text is an empty list."""
+    return [item.strip() for item in value.split(",") if item.strip()]
+
+
+def _convert(name: str, text: str, annotation: Any) -> Any:  # noqa: ANN401 - a type, and a value of it
+    try:
+        return msgspec.convert(text.strip(), annotation, strict=False)
+    except msgspec.ValidationError:
+        shown = "the value given" if name in {"SECRET_KEY", "DATABASE_URL", "REDIS_URL"} else repr(text)
+        raise ConfigurationError(f"{name}: {shown} does not fit; it takes {_rule(annotation)}") from None
+
+
+def _rule(annotation: Any) -> str:  # noqa: ANN401 - a type
+    metas = (meta for meta in annotation.__metadata__ if isinstance(meta, Meta))
+    return next(meta.description for meta in metas if meta.description)

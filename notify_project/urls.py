@@ -1,0 +1,30 @@
+"""Every address."""
+
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from django.urls import include, path
+from django.views.defaults import page_not_found
+from django.views.defaults import server_error as server_error_page
+from django.views.generic import RedirectView
+
+from notifications.api import health, problems
+
+urlpatterns = [
+    path("healthz", health.healthz),
+    path("readyz", health.readyz),
+    path("api/", include("notifications.api.urls")),
+    path("admin", RedirectView.as_view(url="/admin/")),
+    path("admin/", admin.site.urls),
+]
+
+
+def handler404(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """A problem for programs, a page for people."""
+    if request.path.startswith("/api/"):
+        return problems.not_found(request)
+    return page_not_found(request, exception)
+
+
+def handler500(request: HttpRequest) -> HttpResponse:
+    """A problem for programs, a page for people."""
+    return problems.server_error(request) if request.path.startswith("/api/") else server_error_page(request)

@@ -1,0 +1,8 @@
+"""HTTP alone, under any WSGI server: `notify_project.wsgi:application`."""
+
+import os
+
+from django.core.wsgi import get_wsgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "notify_project.settings")
+application = get_wsgi_application()
