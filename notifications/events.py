@@ -43,13 +43,15 @@ Recipient = Annotated[
         description=RECIPIENT_RULE,
     ),
 ]
+TYPE_RULE: Final = "must be 1 to 100 of a-z 0-9 . _ - and begin with a letter or a digit"
+
 EventType = Annotated[
     str,
     Meta(
         min_length=1,
         max_length=100,
         pattern=r"^[a-z0-9][a-z0-9._-]*\Z",
-        description="must be 1 to 100 of a-z 0-9 . _ - and begin with a letter or a digit",
+        description=TYPE_RULE,
     ),
 ]
 Title = Annotated[

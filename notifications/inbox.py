@@ -49,9 +49,7 @@ def missed(recipient: str, after: int) -> Missed:
     """The notifications after a `seq`, oldest first, 500 at most."""
     # The inbox first: a notification that comes in between is then in the rows, and none is skipped.
     inbox = store.states([recipient])[recipient]
-    rows = list(
-        Notification.objects.filter(recipient=recipient, seq__gt=after).order_by("seq")[: RESUME_LIMIT + 1]
-    )
+    rows = list(Notification.objects.filter(recipient=recipient, seq__gt=after).order_by("seq")[: RESUME_LIMIT + 1])
     complete = len(rows) <= RESUME_LIMIT
     rows = rows[:RESUME_LIMIT]
     last = rows[-1].seq if rows else 0

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Final, Protocol
+from typing import Final, Protocol, Self
 
 import structlog
 from django.db import DatabaseError, InterfaceError, connections
@@ -35,7 +35,7 @@ class Duty(Protocol):
     """What a long-running command does."""
 
     def step(self) -> None:
-        """One unit of work, a few seconds at most. Raises one of OUTAGES when a server is away; is then called again."""
+        """One unit of work, a few seconds at most. Raises one of OUTAGES when a server is away; then called again."""
 
     def beat(self) -> None:
         """Called every two seconds from a thread of its own, whatever `step` is doing."""
@@ -67,7 +67,7 @@ def consumer_name() -> str:
 
 
 def run(kind: str, duty: Duty) -> None:
-    """Run a duty until SIGTERM or SIGINT. The end as a story: stop beginning, finish the step, give back, say goodbye."""
+    """Run a duty until SIGTERM or SIGINT; then finish the step, give back what is held, say goodbye."""
     stopping = threading.Event()
     with _signals(stopping), _Beat(duty) as beat:
         log.info("process.started", kind=kind, pid=os.getpid())
@@ -113,7 +113,7 @@ class _Beat:
         self._progress = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="notify-beat", daemon=True)
 
-    def __enter__(self) -> "_Beat":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

@@ -10,6 +10,7 @@ from notifications import events
 from notifications.events import Event
 from notifications.models import Notification
 from notifications.store import StoredEvent
+from notifications.stream.states import InFlight
 
 _encoder = msgspec.json.Encoder()
 
@@ -45,9 +46,9 @@ def shown_row(row: Notification) -> Shown:
         data=row.data,
         accepted_at=timestamp_ms(events.accepted_ms(str(row.id))),
         stored_at=timestamp(row.stored_at),
-        read_at=row.read_at and timestamp(row.read_at),
+        read_at=timestamp(row.read_at) if row.read_at else None,
         source=SOURCE_NAMES[row.source],
-        source_id=row.source_id and str(row.source_id),
+        source_id=str(row.source_id) if row.source_id else None,
     )
 
 
@@ -63,14 +64,14 @@ def shown_event(stored: StoredEvent) -> Shown:
         body=event.body,
         data=event.data,
         accepted_at=timestamp_ms(events.accepted_ms(event.id)),
-        stored_at=timestamp_ms(stored.stored_ms),
+        stored_at=timestamp(stored.stored_at),
         read_at=None,
         source=event.source,
         source_id=event.source_id,
     )
 
 
-def life_of_event(event: Event, status: str) -> dict[str, object]:
+def life_of_event(event: Event, state: InFlight) -> dict[str, object]:
     """An event that is no row (yet), with its life so far."""
     return {
         "id": event.id,
@@ -80,12 +81,12 @@ def life_of_event(event: Event, status: str) -> dict[str, object]:
         "title": event.title,
         "body": event.body,
         "data": event.data,
-        "status": status,
+        "status": state.status,
         "accepted_at": timestamp_ms(events.accepted_ms(event.id)),
         "stored_at": None,
         "read_at": None,
-        "attempts": event.attempts,
-        "last_error": None,
+        "attempts": max(event.attempts, state.attempts),
+        "last_error": state.error,
         "next_attempt_at": None,
         "source": event.source,
         "source_id": event.source_id,

@@ -4,12 +4,15 @@ Every change of an inbox locks its `inbox` row first and touches `notification` 
 order: so no two writers wait for each other in a circle, and what a recipient's `seq` orders is commit order.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import psycopg
 from django.db import connection, transaction
+from django.utils import timezone
 
 from notifications.events import Event
 from notifications.models import Inbox, Notification
@@ -29,16 +32,15 @@ UPSERT_INBOXES: Final = """
     RETURNING recipient, version, unread, seq
 """
 
-# Hand-written: one statement for the batch, telling which rows are new.
+# Hand-written: one statement for the batch. It tells how many rows are new, and which only where some are not.
 INSERT_NOTIFICATIONS: Final = """
     INSERT INTO notifications_notification
         (id, recipient, seq, type, title, body, data, stored_at, attempts, source, source_id)
-    SELECT id, recipient, seq, type, title, body, data::jsonb, now(), attempts, source, source_id
-    FROM unnest(%b::uuid[], %b::text[], %b::bigint[], %b::text[], %b::text[], %b::text[], %b::text[],
-                %b::smallint[], %b::smallint[], %b::uuid[])
+    SELECT id::uuid, recipient, seq, type, title, body, data::jsonb, %b, attempts, source, source_id::uuid
+    FROM unnest(%b::text[], %b::text[], %b::bigint[], %b::text[], %b::text[], %b::text[], %b::text[],
+                %b::smallint[], %b::smallint[], %b::text[])
         AS batch (id, recipient, seq, type, title, body, data, attempts, source, source_id)
     ON CONFLICT (id) DO NOTHING
-    RETURNING id, stored_at
 """
 
 
@@ -50,30 +52,26 @@ class InboxState(NamedTuple):
     seq: int
 
 
-class Stored(NamedTuple):
-    """A batch after its commit: each event with its row's `seq` and storage time, each recipient's inbox."""
-
-    rows: "list[StoredEvent]"
-    inboxes: dict[str, InboxState]
-
-
 class StoredEvent(NamedTuple):
-    """An event that is a row. `new` is false when an earlier delivery stored it."""
+    """An event that is a row: its place in the inbox, and when it was stored."""
 
     event: Event
     seq: int
-    stored_ms: int
-    new: bool
+    stored_at: datetime
+
+
+class Stored(NamedTuple):
+    """A batch after its commit: each event with its row, each recipient's inbox."""
+
+    rows: list[StoredEvent]
+    inboxes: dict[str, InboxState]
 
 
 EMPTY: Final = InboxState(0, 0, 0)
 
 
 class _AlreadyStored(Exception):
-    """Some of the batch are rows already; the transaction is rolled back and repeated without them."""
-
-    def __init__(self, ids: set[str]) -> None:
-        self.ids = ids
+    """Some of the batch are rows already; the transaction is rolled back."""
 
 
 def store(batch: Sequence[Event]) -> Stored:
@@ -81,18 +79,21 @@ def store(batch: Sequence[Event]) -> Stored:
 
     Where a redelivery is among them, the transaction is rolled back and repeated with the new ones alone, so that
     no `seq` is given to a row that does not come to be: an inbox's `seq` has no gaps, and a client that sees one
-    knows at once that it missed a frame.
+    knows at once that it missed a frame. Rows that were there before are in the answer too, with their recipients'
+    inboxes: their announcement, or their mirror, may be what the crash prevented that made them come again.
     """
-    unique = list({event.id: event for event in batch}.values())
-    known: set[str] = set()
+    unique = {event.id: event for event in batch}
+    earlier: list[StoredEvent] = []
     while True:
-        fresh = [event for event in unique if event.id not in known]
+        known = {row.event.id for row in earlier}
         try:
-            written = _write(fresh) if fresh else Stored([], {})
-        except _AlreadyStored as redelivered:
-            known |= redelivered.ids
+            written = _write([event for event_id, event in unique.items() if event_id not in known])
+        except _AlreadyStored:
+            # Another worker may be storing the same events: its rows are seen when the insert has waited for it.
+            earlier = _earlier(unique)
         else:
-            return _with_earlier(written, [event for event in unique if event.id in known])
+            missing = {row.event.recipient for row in earlier} - written.inboxes.keys()
+            return Stored(earlier + written.rows, {**written.inboxes, **states(sorted(missing))})
 
 
 def states(recipients: Sequence[str]) -> dict[str, InboxState]:
@@ -123,26 +124,23 @@ def _write(batch: Sequence[Event]) -> Stored:
     arrivals: dict[str, int] = {}
     for event in batch:
         arrivals[event.recipient] = arrivals.get(event.recipient, 0) + 1
+    stored_at = timezone.now()
     with transaction.atomic():
         inboxes = _upsert_inboxes(arrivals)
         seqs = _assign_seqs(batch, arrivals, inboxes)
-        stored_at = _insert(batch, seqs)
-        if len(stored_at) < len(batch):
-            raise _AlreadyStored({event.id for event in batch} - stored_at.keys())
-    rows = [
-        StoredEvent(event, seq, stored_at[event.id], new=True) for event, seq in zip(batch, seqs, strict=True)
-    ]
-    return Stored(rows, inboxes)
+        if _insert(batch, seqs, stored_at) < len(batch):
+            raise _AlreadyStored
+    return Stored([StoredEvent(event, seq, stored_at) for event, seq in zip(batch, seqs, strict=True)], inboxes)
 
 
 def _upsert_inboxes(arrivals: dict[str, int]) -> dict[str, InboxState]:
-    rows = _query(UPSERT_INBOXES, (list(arrivals), list(arrivals.values())))
+    with _cursor() as cursor:
+        values = (list(arrivals), list(arrivals.values()))
+        rows = cursor.execute(UPSERT_INBOXES, values, prepare=True).fetchall()
     return {recipient: InboxState(*state) for recipient, *state in rows}
 
 
-def _assign_seqs(
-    batch: Sequence[Event], arrivals: dict[str, int], inboxes: dict[str, InboxState]
-) -> list[int]:
+def _assign_seqs(batch: Sequence[Event], arrivals: dict[str, int], inboxes: dict[str, InboxState]) -> list[int]:
     """Each event's place in its recipient's inbox, in the batch's order, from what the upsert handed out."""
     following = {recipient: inboxes[recipient].seq - arrived for recipient, arrived in arrivals.items()}
     seqs = []
@@ -152,10 +150,10 @@ def _assign_seqs(
     return seqs
 
 
-def _insert(batch: Sequence[Event], seqs: list[int]) -> dict[str, int]:
-    """Insert rows; returns the new ones' ids with their storage time in Unix milliseconds."""
+def _insert(batch: Sequence[Event], seqs: list[int], stored_at: datetime) -> int:
+    """Insert rows; returns how many are new."""
     columns: tuple[list[Any], ...] = (
-        [UUID(event.id) for event in batch],
+        [event.id for event in batch],
         [event.recipient for event in batch],
         seqs,
         [event.type for event in batch],
@@ -164,45 +162,33 @@ def _insert(batch: Sequence[Event], seqs: list[int]) -> dict[str, int]:
         [bytes(event.data).decode() for event in batch],
         [event.attempts + 1 for event in batch],
         [SOURCES[event.source] for event in batch],
-        [event.source_id and UUID(event.source_id) for event in batch],
+        [event.source_id for event in batch],
     )
-    rows = _query(INSERT_NOTIFICATIONS, columns)
-    if not rows:
-        return {}
-    stored_ms = round(rows[0][1].timestamp() * 1000)
-    return {str(row_id): stored_ms for row_id, _ in rows}
+    with _cursor() as cursor:
+        return cursor.execute(INSERT_NOTIFICATIONS, (stored_at, *columns), prepare=True).rowcount
 
 
-def _with_earlier(written: Stored, earlier: Sequence[Event]) -> Stored:
-    """Add the rows that were there before, and the inboxes that only they concern.
-
-    Their announcement, or their mirror, may be what the crash prevented that made them come again.
-    """
-    if not earlier:
-        return written
-    events = {event.id: event for event in earlier}
+def _earlier(events: dict[str, Event]) -> list[StoredEvent]:
+    """Those of the events that are rows already."""
     found = Notification.objects.filter(id__in=events).values_list("id", "seq", "stored_at")
-    rows = [
-        StoredEvent(events[str(row_id)], seq, round(stored_at.timestamp() * 1000), new=False)
-        for row_id, seq, stored_at in found
-    ]
-    missing = {event.recipient for event in earlier} - written.inboxes.keys()
-    return Stored(written.rows + rows, {**written.inboxes, **states(sorted(missing))})
+    return [StoredEvent(events[str(row_id)], seq, stored_at) for row_id, seq, stored_at in found]
 
 
 def _set_read(recipient: str, ids: Sequence[UUID] | None) -> list[UUID]:
     """One statement that changes and tells what it changed; the ORM has no UPDATE … RETURNING."""
     condition, values = ("", ()) if ids is None else ("AND id = ANY(%s)", (list(ids),))
     statement = f"""
-        UPDATE notifications_notification SET read_at = now()
+        UPDATE notifications_notification SET read_at = %s
         WHERE recipient = %s AND read_at IS NULL {condition} RETURNING id
     """  # noqa: S608 - the condition is one of two constants
-    return [row_id for (row_id,) in _query(statement, (recipient, *values))]
+    with _cursor() as cursor:
+        return [row_id for (row_id,) in cursor.execute(statement, (timezone.now(), recipient, *values)).fetchall()]
 
 
-def _query(statement: str, values: Iterable[Any]) -> list[Any]:
-    """Run on psycopg's own cursor: values bound by the server, binary, and the statement prepared once."""
+@contextmanager
+def _cursor() -> "Iterator[psycopg.Cursor[tuple[Any, ...]]]":
+    """psycopg's own cursor: values bound by the server, binary, and the statement prepared once."""
     connection.ensure_connection()
     # Django's wrapper turns psycopg's errors into its own, as for every other query.
     with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
-        return cursor.execute(statement, tuple(values), prepare=True).fetchall()
+        yield cursor

@@ -75,7 +75,7 @@ def abandoned(shards: Shards) -> Iterable[tuple[int, bytes, str]]:
     """The notes that nobody took away: shard, note, recipient. A hundred of each shard at most."""
     latest = _now_ms() - INTENT_LIFE_MS
     for shard in shards.each():
-        notes = shards.client.zrangebyscore(keys.intents(shard), 0, latest, start=0, num=100)
+        notes: list[bytes] = shards.client.zrangebyscore(keys.intents(shard), 0, latest, start=0, num=100)  # type: ignore[assignment]
         for note in notes:
             yield shard, note, note.decode().partition(" ")[2]
 

@@ -6,6 +6,7 @@ has no effect. An outage in any step leaves the batch held, and the next call be
 
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Final, NamedTuple
 
 import structlog
@@ -50,7 +51,7 @@ class Worker:
         self._held: list[Entry] = []
         self._chores = [
             Chore(CLAIM_SECONDS, self._claim),
-            Chore(REPAIR_SECONDS, lambda: repair_mirrors(shards, announcer)),
+            Chore(REPAIR_SECONDS, partial(repair_mirrors, shards, announcer)),
             Chore(MIRROR_KEYS_SECONDS, keys.mirror_all),
         ]
         self._reader_ready = False
@@ -87,10 +88,11 @@ class Worker:
             self._reader.create_groups()
             self._reader_ready = True
 
-    def _claim(self) -> None:
+    def _claim(self) -> bool:
         self._held = self._reader.claim()
         if self._held:
             log.info("worker.claimed", entries=len(self._held))
+        return bool(self._held)
 
     def _handle(self, entries: list[Entry]) -> None:
         checked = check(entries)
@@ -107,17 +109,18 @@ class Worker:
 class Chore:
     """Something that a worker does now and then, between two batches."""
 
-    def __init__(self, every_seconds: float, work: Callable[[], None]) -> None:
+    def __init__(self, every_seconds: float, work: Callable[[], bool | None]) -> None:
         self._every = every_seconds
         self._work = work
         self._due = 0.0
 
     def do_if_due(self) -> None:
-        """Do it when its time has come. One that fails is due again after the same while."""
+        """Do it when its time has come. One that says there is more (True) stays due; one that fails is put off."""
         now = time.monotonic()
         if now >= self._due:
             self._due = now + self._every
-            self._work()
+            if self._work():
+                self._due = now
 
 
 def check(entries: Iterable[Entry]) -> Checked:

@@ -47,9 +47,9 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     database_url: Annotated[
         str, takes("a PostgreSQL address: postgresql://user:password@host:port/name", pattern=POSTGRESQL_URL)
     ] = ""
-    redis_url: Annotated[
-        str, takes("a Redis or Valkey address: redis://, rediss:// or unix://", pattern=REDIS_URL)
-    ] = ""
+    redis_url: Annotated[str, takes("a Redis or Valkey address: redis://, rediss:// or unix://", pattern=REDIS_URL)] = (
+        ""
+    )
     secret_key: Annotated[str, takes("a secret of 32 or more characters", min_length=32)] = ""
     secret_key_fallbacks: Annotated[str, takes(COMMA_LIST)] = ""
     allowed_hosts: Annotated[str, takes(COMMA_LIST)] = "localhost,127.0.0.1,[::1]"
@@ -65,9 +65,7 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat_seconds: Annotated[int, takes("seconds, from 1 to 60", ge=1, le=60)] = 30
     sockets_per_recipient: PositiveInt = 20
     allowed_origins: Annotated[str, takes(COMMA_LIST)] = ""
-    log_level: Annotated[
-        str, takes("DEBUG, INFO, WARNING or ERROR", pattern=r"^(DEBUG|INFO|WARNING|ERROR)$")
-    ] = "INFO"
+    log_level: Annotated[str, takes("DEBUG, INFO, WARNING or ERROR", pattern=r"^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
     log_format: Annotated[str, takes("console or json", pattern=r"^(console|json)$")] = "console"
 
     @classmethod

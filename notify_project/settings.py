@@ -106,7 +106,6 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 
 STATIC_URL = "static/"
-STATIC_ROOT = BASE_DIR / "var" / "static"
 # Static files are served from where the apps keep them: no collect step stands between a clone and a page.
 WHITENOISE_USE_FINDERS = True
 

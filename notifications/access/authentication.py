@@ -4,7 +4,7 @@ from typing import Final
 
 from django.db import DatabaseError
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
-from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
+from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated, PermissionDenied
 from rest_framework.request import Request
 
 from notifications.access import keys, tokens
@@ -18,7 +18,7 @@ RETRY_SECONDS: Final = 2
 class NotifyAuthentication(BaseAuthentication):
     """A bearer token decides alone where there is one; a session counts only without."""
 
-    def authenticate(self, request: Request) -> tuple[Principal, None] | None:
+    def authenticate(self, request: Request) -> tuple[Principal, Principal] | None:
         """The caller, or None when nobody says who it is."""
         header = request.META.get("HTTP_AUTHORIZATION", "")
         if not header:
@@ -26,11 +26,20 @@ class NotifyAuthentication(BaseAuthentication):
         scheme, _, credentials = header.partition(" ")
         if scheme.lower() != "bearer" or not credentials.strip():
             raise AuthenticationFailed("The Authorization header must be: Bearer <API key or recipient token>.")
-        return _bearer(credentials.strip()), None
+        caller = _bearer(credentials.strip())
+        return caller, caller
 
     def authenticate_header(self, request: Request) -> str:  # noqa: ARG002 - DRF's signature
         """What a 401 asks for."""
         return CHALLENGE
+
+
+def caller_of(request: Request) -> Principal:
+    """The caller of a view that only known callers reach."""
+    caller: object = request.auth
+    if not isinstance(caller, Principal):
+        raise NotAuthenticated
+    return caller
 
 
 def _bearer(credentials: str) -> Principal:
@@ -49,11 +58,12 @@ def _bearer(credentials: str) -> Principal:
     return Principal(f"key:{grant.id}", scopes=frozenset(grant.scopes))
 
 
-def _staff(request: Request) -> tuple[Principal, None] | None:
+def _staff(request: Request) -> tuple[Principal, Principal] | None:
     found = SessionAuthentication().authenticate(request)
     if found is None:
         return None
     user = found[0]
     if not user.is_staff:
         raise PermissionDenied("Only members of staff may use the API with a session.")
-    return Principal(f"staff:{user.pk}", scopes=frozenset(SCOPES)), None
+    caller = Principal(f"staff:{user.pk}", scopes=frozenset(SCOPES))
+    return caller, caller

@@ -15,7 +15,7 @@ def scope(needed: Scope) -> type[BasePermission]:
         message = f"This needs the scope '{needed}'."
 
         def has_permission(self, request: Request, view: Any) -> bool:  # noqa: ANN401, ARG002 - DRF's signature
-            caller = request.user
+            caller: object = request.auth
             return isinstance(caller, Principal) and caller.may(needed)
 
     return HasScope
@@ -28,7 +28,7 @@ def scope_or_recipient(needed: Scope) -> type[BasePermission]:
         message = f"This needs the scope '{needed}', or a token of this very recipient."
 
         def has_permission(self, request: Request, view: Any) -> bool:  # noqa: ANN401 - DRF's signature
-            caller = request.user
+            caller: object = request.auth
             if not isinstance(caller, Principal):
                 return False
             if caller.may(needed):

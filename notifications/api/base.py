@@ -1,6 +1,6 @@
 """What every view shares: the body's bytes, its idempotency key, its query."""
 
-from typing import Final, TypeVar
+from typing import Final, TypeVar, get_args, get_type_hints
 
 import msgspec
 from rest_framework.exceptions import APIException, UnsupportedMediaType
@@ -8,6 +8,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from notifications import intake
+from notifications.access.authentication import caller_of
 from notifications.events import NOT_JSON
 from notifications.exceptions import FieldError, Invalid
 from notifications.stream.writer import Once
@@ -56,7 +57,7 @@ def once_of(request: Request, body: bytes) -> Once | None:
         return None
     if not 1 <= len(key) <= MAX_KEY_CHARACTERS or not key.isascii() or not key.isprintable():
         raise Invalid([FieldError("/Idempotency-Key", KEY_RULE)])
-    return intake.idempotency(request.user.name, key, request.path, body)
+    return intake.idempotency(caller_of(request).name, key, request.path, body)
 
 
 def read_body(request: Request, kind: type[S]) -> S:
@@ -81,12 +82,16 @@ def accepted(answer: intake.Answer, location: str | None = None) -> Response:
 
 
 def _field_error(error: msgspec.ValidationError, kind: type[msgspec.Struct]) -> FieldError:
-    """msgspec says `… - at `$.ttl``; the rule is the field's own sentence."""
-    text = str(error)
-    _, _, path = text.partition(" - at `$.")
-    name = path.rstrip("`").partition(".")[0].partition("[")[0]
-    for field in msgspec.inspect.type_info(kind).fields:  # type: ignore[attr-defined]
-        if field.encode_name == name:
-            rule = (getattr(field.type, "extra_json_schema", None) or {}).get("description", text)
-            return FieldError(f"/{name}", rule)
-    return FieldError("", text.partition(" - at ")[0])
+    """msgspec says which field (`… - at `$.ttl``); what that takes is the sentence in the field's own type."""
+    message, _, path = str(error).partition(" - at `$")
+    name = path.strip(".`").partition("[")[0]
+    rule = _rule(get_type_hints(kind, include_extras=True).get(name))
+    return FieldError(f"/{name}", rule) if rule else FieldError("", message)
+
+
+def _rule(annotation: object) -> str | None:
+    """The description in an annotated type, or in a member of a union of them."""
+    for meta in getattr(annotation, "__metadata__", ()):
+        if isinstance(meta, msgspec.Meta) and meta.description:
+            return meta.description
+    return next(filter(None, map(_rule, get_args(annotation))), None)

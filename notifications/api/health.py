@@ -20,9 +20,7 @@ def readyz(request: HttpRequest) -> JsonResponse:  # noqa: ARG001 - Django's sig
     """200 when everything this process depends on answers, else 503; each dependency by name."""
     checks = {"redis": _answers(_ask_redis), "postgresql": _answers(_ask_postgresql)}
     ready = all(answer == "ok" for answer in checks.values())
-    return JsonResponse(
-        {"status": "ok" if ready else "unavailable", "checks": checks}, status=200 if ready else 503
-    )
+    return JsonResponse({"status": "ok" if ready else "unavailable", "checks": checks}, status=200 if ready else 503)
 
 
 def _answers(ask: Callable[[], object]) -> str:

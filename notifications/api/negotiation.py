@@ -1,6 +1,6 @@
 """JSON out, whatever is asked for. What comes in is read by base.py, which counts its bytes first."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -10,6 +10,7 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
 _encoder = msgspec.json.Encoder()
+
 
 class JSONRenderer(BaseRenderer):
     """Writes msgspec's JSON; bytes are JSON already. A view may name another media type on its response."""
@@ -33,14 +34,15 @@ class JSONRenderer(BaseRenderer):
 class AlwaysJSON(BaseContentNegotiation):
     """Answers JSON whatever `Accept` says: there is nothing else, and an error must be readable too."""
 
-    def select_parser(self, request: Request, parsers: Sequence[BaseParser]) -> None:  # noqa: ARG002
+    def select_parser(self, request: Request, parsers: Iterable[BaseParser]) -> None:
         """None: no view reads its body through DRF."""
 
     def select_renderer(
         self,
         request: Request,  # noqa: ARG002 - DRF's signature
-        renderers: Sequence[BaseRenderer],
+        renderers: Iterable[BaseRenderer],
         format_suffix: str | None = None,  # noqa: ARG002 - DRF's signature
     ) -> tuple[BaseRenderer, str]:
         """The first renderer."""
-        return renderers[0], renderers[0].media_type
+        renderer = next(iter(renderers))
+        return renderer, renderer.media_type

@@ -1,14 +1,14 @@
 """Every error as RFC 9457 `application/problem+json`."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
 import structlog
-from django.core.exceptions import PermissionDenied, RequestDataTooBig
-from django.db import DatabaseError
+from django.core.exceptions import PermissionDenied
+from django.db import DatabaseError, InterfaceError
 from django.http import Http404, HttpRequest, HttpResponse
 from redis.exceptions import RedisError
 from rest_framework import exceptions
@@ -21,23 +21,17 @@ log = structlog.get_logger("notify.api")
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_SECONDS: Final = 2
-
-
-class Problem(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """RFC 9457, section 3. `errors` names each broken rule by a JSON pointer into what was sent."""
-
-    type: str = "about:blank"
-    title: str
-    status: int
-    detail: str
-    errors: list[FieldError] = []
+WENT_WRONG: Final = "Something went wrong here; it has been logged."
 
 
 def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response:
     """DRF's hook: whatever a view raised, as a problem."""
     set_rollback()
-    status, detail, errors, headers = _explain(error, context)
-    return problem_response(status, detail, errors, headers)
+    for kind, explain in EXPLANATIONS:
+        if isinstance(error, kind):
+            return problem_response(*explain(error, context["request"].path))
+    log.error("api.failed", path=context["request"].path, exc_info=error)
+    return problem_response(500, WENT_WRONG)
 
 
 def problem_response(
@@ -47,13 +41,11 @@ def problem_response(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """A problem as a view's response."""
-    return Response(
-        problem(status, detail, errors or []), status=status, headers=headers, content_type=MEDIA_TYPE
-    )
+    return Response(problem(status, detail, errors or []), status=status, headers=headers, content_type=MEDIA_TYPE)
 
 
 def problem(status: int, detail: str, errors: list[FieldError]) -> bytes:
-    """A problem's JSON; `type` and `status` are always in it."""
+    """A problem's JSON. `errors` names each broken rule by a JSON pointer into what was sent."""
     title = HTTPStatus(status).phrase
     return msgspec.json.encode(
         {
@@ -78,43 +70,40 @@ def not_found(request: HttpRequest, *_: object) -> HttpResponse:
 
 def server_error(request: HttpRequest) -> HttpResponse:  # noqa: ARG001 - Django's signature
     """An error that no view handled; Django has logged it."""
-    return plain_response(500, "Something went wrong here; it has been logged.")
+    return plain_response(500, WENT_WRONG)
 
 
 Explained = tuple[int, str, list[FieldError], dict[str, str]]
 
 
-def _explain(error: Exception, context: Mapping[str, Any]) -> Explained:
-    match error:
-        case Invalid():
-            return 400, "The request breaks rules; 'errors' names each.", error.errors, {}
-        case IdempotencyConflict():
-            return 422, "This Idempotency-Key was used for a request with another body.", [], {}
-        case Refused():
-            return 503, f"{error} Nothing was accepted.", [], {"Retry-After": str(error.retry_after)}
-        case RedisError() | DatabaseError():
-            return _outage(error, context)
-        case RequestDataTooBig():
-            return 413, "The body is larger than this address takes.", [], {}
-        case Http404():
-            return 404, "There is no such thing, or it is not yours to see.", [], {}
-        case PermissionDenied():
-            return 403, "This is not allowed.", [], {}
-        case exceptions.APIException():
-            return _of_drf(error)
-        case _:
-            log.exception("api.failed", path=context["request"].path)
-            return 500, "Something went wrong here; it has been logged.", [], {}
+def _invalid(error: Invalid, _: str) -> Explained:
+    return 400, "The request breaks rules; 'errors' names each.", error.errors, {}
 
 
-def _outage(error: Exception, context: Mapping[str, Any]) -> Explained:
+def _conflict(_error: IdempotencyConflict, _: str) -> Explained:
+    return 422, "This Idempotency-Key was used for a request with another body.", [], {}
+
+
+def _refused(error: Refused, _: str) -> Explained:
+    return 503, f"{error} Nothing was accepted.", [], {"Retry-After": str(error.retry_after)}
+
+
+def _outage(error: Exception, path: str) -> Explained:
     server = "Redis" if isinstance(error, RedisError) else "PostgreSQL"
-    log.warning("api.unavailable", server=server, path=context["request"].path, error=repr(error))
+    log.warning("api.unavailable", server=server, path=path, error=repr(error))
     detail = f"{server} does not answer just now. Nothing was accepted or changed."
     return 503, detail, [], {"Retry-After": str(RETRY_SECONDS)}
 
 
-def _of_drf(error: exceptions.APIException) -> Explained:
+def _not_found(_error: Http404, _: str) -> Explained:
+    return 404, "There is no such thing, or it is not yours to see.", [], {}
+
+
+def _forbidden(_error: PermissionDenied, _: str) -> Explained:
+    return 403, "This is not allowed.", [], {}
+
+
+def _of_drf(error: exceptions.APIException, _: str) -> Explained:
     headers = {}
     if challenge := getattr(error, "auth_header", None):
         headers["WWW-Authenticate"] = challenge
@@ -123,3 +112,16 @@ def _of_drf(error: exceptions.APIException) -> Explained:
     if isinstance(error, exceptions.UnsupportedMediaType):
         return error.status_code, "The body must be JSON: Content-Type: application/json.", [], headers
     return error.status_code, str(error.detail), [], headers
+
+
+EXPLANATIONS: Final[tuple[tuple[type[Exception], Callable[[Any, str], Explained]], ...]] = (
+    (Invalid, _invalid),
+    (IdempotencyConflict, _conflict),
+    (Refused, _refused),
+    (RedisError, _outage),
+    (DatabaseError, _outage),
+    (InterfaceError, _outage),
+    (Http404, _not_found),
+    (PermissionDenied, _forbidden),
+    (exceptions.APIException, _of_drf),
+)

@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
@@ -13,6 +13,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from notifications import events, inbox, lookup, representation
+from notifications.access.authentication import caller_of
 from notifications.access.permissions import scope_or_recipient
 from notifications.access.principal import Principal
 from notifications.exceptions import FieldError, Invalid
@@ -64,7 +65,7 @@ class OneNotification(APIView):
     def get(self, request: Request, event_id: UUID) -> Response:
         """Its content, its status and its times. Another recipient's is not told from one that is not there."""
         life = lookup.life(event_id)
-        if life is None or not _may_see(request.user, str(life["recipient"])):
+        if life is None or not _may_see(caller_of(request), str(life["recipient"])):
             raise Http404
         return Response(life)
 
@@ -82,10 +83,16 @@ class Unread(APIView):
 
 def check_recipient(recipient: str, pointer: str = "/recipient") -> None:
     """Raises Invalid for what can be no recipient's id."""
+    if not _fits(recipient, events.Recipient):
+        raise Invalid([FieldError(pointer, events.RECIPIENT_RULE)])
+
+
+def _fits(value: str, kind: Any) -> bool:  # noqa: ANN401 - an annotated type
     try:
-        msgspec.convert(recipient, events.Recipient)
+        msgspec.convert(value, kind)
     except msgspec.ValidationError:
-        raise Invalid([FieldError(pointer, events.RECIPIENT_RULE)]) from None
+        return False
+    return True
 
 
 def _may_see(caller: Principal, recipient: str) -> bool:
@@ -107,6 +114,8 @@ def _page_of(request: Request) -> Page:
     before = _before(query["cursor"]) if "cursor" in query else None
     if "cursor" in query and before is None:
         errors.append(FieldError("/cursor", "must be the 'next' of an earlier page"))
+    if "type" in query and not _fits(query["type"], events.EventType):
+        errors.append(FieldError("/type", events.TYPE_RULE))
     if errors:
         raise Invalid(errors)
     return Page(_recipient_of(request), unread in TRUE, query.get("type"), int(limit), before)
@@ -114,7 +123,7 @@ def _page_of(request: Request) -> Page:
 
 def _recipient_of(request: Request) -> str:
     """The inbox that is asked for: a recipient's own unless it is named, and then no other."""
-    caller: Principal = request.user
+    caller = caller_of(request)
     recipient = request.query_params.get("recipient") or caller.recipient
     if recipient is None:
         raise Invalid([FieldError("/recipient", events.REQUIRED)])

@@ -31,7 +31,7 @@ class ReadBody(msgspec.Struct, forbid_unknown_fields=True):
         ]
         | None
     ) = None
-    all: bool = False
+    all: Annotated[bool, Meta(description="must be true or false")] = False
 
 
 class TokenBody(msgspec.Struct, forbid_unknown_fields=True):

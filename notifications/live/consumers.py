@@ -47,7 +47,7 @@ class FrameError(Exception):
         self.detail = detail
 
 
-class InboxConsumer(AsyncWebsocketConsumer):
+class InboxConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels has no types
     """A socket. The hub receives for all of them, so it has no channel of its own."""
 
     channel_layer_alias = "none"
@@ -67,15 +67,17 @@ class InboxConsumer(AsyncWebsocketConsumer):
         offered = self.scope["subprotocols"]
         await self.accept(PROTOCOL if PROTOCOL in offered else None)
         if not origin_allowed(self._header(b"origin"), self._header(b"host")):
-            return await self.close(FOREIGN_ORIGIN)
+            await self.close(FOREIGN_ORIGIN)
+            return
         token = tokens.verify(bearer(offered, self._header(b"authorization")))
         if token is None:
-            return await self.close(UNAUTHENTICATED)
+            await self.close(UNAUTHENTICATED)
+            return
         self.recipient = token.recipient
         self._expire_with(token)
-        return await self._begin()
+        await self._begin()
 
-    async def disconnect(self, code: int) -> None:
+    async def disconnect(self, code: int) -> None:  # noqa: ARG002 - Channels' signature
         """Whatever ended the socket: the hub forgets it, and nothing of it is left running."""
         self._open = False
         if self._expiry:
@@ -85,7 +87,7 @@ class InboxConsumer(AsyncWebsocketConsumer):
         if self._hub:
             await self._hub.leave(self)
 
-    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:  # noqa: ARG002
         """A client's frame: does it, or says what is wrong with it."""
         try:
             message = _parse(text_data)
@@ -113,12 +115,14 @@ class InboxConsumer(AsyncWebsocketConsumer):
             self._hub = await Hub.of_this_loop()
             if not await self._hub.join(self):
                 self._hub = None
-                return await self.close(TOO_MANY)
+                await self.close(TOO_MANY)
+                return
             # After joining: what is committed from now on is announced to us, what was before is in this state.
             state = await in_thread(inbox.state, self.recipient)
         except (DatabaseError, RedisError, OSError) as error:
             log.warning("socket.refused", recipient=self.recipient, error=repr(error))
-            return await self.close(TRY_LATER)
+            await self.close(TRY_LATER)
+            return
         hello = {
             "type": "hello",
             "recipient": self.recipient,
@@ -129,7 +133,6 @@ class InboxConsumer(AsyncWebsocketConsumer):
         self._waiting.appendleft(representation.frame(hello))
         self._open = True
         self._wake()
-        return None
 
     def _handlers(self) -> dict[str, Callable[[dict[str, Any]], Awaitable[None]]]:
         return {"resume": self._resume, "read": self._read, "ping": self._ping}
@@ -235,7 +238,7 @@ def _ids_of(message: dict[str, Any]) -> list[UUID] | None:
         return None
     ids = message.get("ids")
     if "all" in message or not isinstance(ids, list) or not 1 <= len(ids) <= MAX_IDS:
-        raise FrameError("invalid_frame", f'either /all is true or /ids has 1 to {MAX_IDS} ids')
+        raise FrameError("invalid_frame", f"either /all is true or /ids has 1 to {MAX_IDS} ids")
     try:
         return msgspec.convert(ids, list[UUID])
     except msgspec.ValidationError:

@@ -9,7 +9,7 @@ import contextlib
 import time
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Protocol
 from weakref import WeakKeyDictionary
 
 import structlog
@@ -19,6 +19,7 @@ from django.conf import settings
 from notifications import representation, unread, wiring
 from notifications.live import presence
 from notifications.live.threads import in_thread
+from notifications.store import InboxState
 
 log = structlog.get_logger("notify.live")
 
@@ -47,7 +48,7 @@ class Hub:
         self._tasks = [asyncio.create_task(self._receive()), asyncio.create_task(self._beat())]
 
     @classmethod
-    async def of_this_loop(cls) -> Self:
+    async def of_this_loop(cls) -> "Hub":
         """The process' hub, made with the first socket."""
         loop = asyncio.get_running_loop()
         hub = cls._of_loop.get(loop)
@@ -146,7 +147,6 @@ class Hub:
         return sum(recipient.encode()) % settings.NOTIFY.heartbeat_seconds
 
 
-def _renew_and_look(channel: str, counts: Mapping[str, int]) -> dict[str, unread.InboxState]:
+def _renew_and_look(channel: str, counts: Mapping[str, int]) -> dict[str, InboxState]:
     presence.renew(wiring.shards(), channel, counts)
     return unread.look(wiring.shards(), list(counts))
-

@@ -17,7 +17,7 @@ T = TypeVar("T", bound=Hashable)
 CONNECT_TIMEOUT_SECONDS = 2.0
 
 
-def connect(url: str, *, timeout_seconds: float, max_connections: int = 1000) -> "redis.Redis[bytes]":
+def connect(url: str, *, timeout_seconds: float, max_connections: int = 1000) -> redis.Redis:
     """A client that answers or raises within `timeout_seconds`, and never hangs on a half-open connection.
 
     One retry, and only where the connection was lost (a server that restarted): what timed out is not asked again,
@@ -37,7 +37,7 @@ def connect(url: str, *, timeout_seconds: float, max_connections: int = 1000) ->
 class Shards:
     """Redis as the pipeline sees it: one client, and the number of shards that keys are spread over."""
 
-    client: "redis.Redis[bytes]"
+    client: redis.Redis
     count: int
 
     def of(self, recipient: str) -> int:

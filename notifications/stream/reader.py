@@ -44,9 +44,7 @@ class Reader:
         self._consumer = consumer
         self._batch_size = batch_size
         self._claim_idle_ms = claim_idle_ms
-        self._lanes = {
-            keys.lane(shard, lane).encode(): (shard, lane) for lane in LANES for shard in shards.each()
-        }
+        self._lanes = {keys.lane(shard, lane).encode(): (shard, lane) for lane in LANES for shard in shards.each()}
         self._claim_from: dict[bytes, bytes] = dict.fromkeys(self._lanes, b"0-0")
         self._held: Sequence[Entry] = ()
 
@@ -137,13 +135,11 @@ class Reader:
         return entries
 
     def _touch(self, entries: Sequence[Entry], *, idle_ms: int) -> None:
-        per_stream: dict[str, list[bytes]] = {}
+        per_stream: dict[str, list[Any]] = {}
         for entry in entries:
             per_stream.setdefault(keys.lane(entry.shard, entry.lane), []).append(entry.entry_id)
         for stream, ids in per_stream.items():
-            self._shards.client.xclaim(
-                stream, GROUP, self._consumer, 0, ids, idle=idle_ms, justid=True
-            )
+            self._shards.client.xclaim(stream, GROUP, self._consumer, 0, ids, idle=idle_ms, justid=True)
 
 
 def _entry(shard: int, lane: Lane, entry: tuple[bytes, dict[bytes, bytes] | None]) -> Entry:

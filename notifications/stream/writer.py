@@ -76,9 +76,7 @@ class Writer:
             raise
         self._complete(once, answer, "done")
 
-    def _accept(
-        self, shard: int, batch: list[Event], once: Once | None = None, answer: bytes = b""
-    ) -> Replayed | None:
+    def _accept(self, shard: int, batch: list[Event], once: Once | None = None, answer: bytes = b"") -> Replayed | None:
         names = [
             keys.lane(shard, self._lane),
             *(keys.lane(shard, other) for other in keys.LANES if other != self._lane),
@@ -93,9 +91,7 @@ class Writer:
             arguments += (event.id, events.encode(event))
         outcome, *rest = scripts.run(self._shards.client, "accept", names, arguments)
         if outcome == b"full":
-            raise BacklogFull(
-                f"{rest[0]} events wait, which is as many as may", retry_after=BACKLOG_RETRY_SECONDS
-            )
+            raise BacklogFull(f"{rest[0]} events wait, which is as many as may", retry_after=BACKLOG_RETRY_SECONDS)
         return _answered(outcome, rest)
 
     def _reserve(self, home: int, once: Once, answer: bytes) -> Replayed | Pending | None:

@@ -1,0 +1,82 @@
+"""Fixtures for every test: clean servers, and callers of the API."""
+
+from collections.abc import Callable, Iterator
+
+import hypothesis
+import pytest
+from django.conf import settings
+from django.test import Client
+
+from notifications import events, wiring
+from notifications.access import keys
+from notifications.access.principal import SCOPES, Scope
+from notifications.events import Event
+from notifications.stream.client import Shards
+
+# On a loaded machine the first example may take seconds; that says nothing of the code under test.
+hypothesis.settings.register_profile("notify", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("notify")
+
+
+@pytest.fixture(autouse=True)
+def _clean_redis() -> Iterator[None]:
+    """Each test begins with an empty Valkey; it is the tests' own (tests/servers.py)."""
+    wiring.shards().client.flushall()
+    yield
+
+
+@pytest.fixture
+def shards() -> Shards:
+    """Redis as the code under test sees it."""
+    return wiring.patient_shards()
+
+
+@pytest.fixture
+def two_shards_apart() -> tuple[str, str]:
+    """Two recipients, in different shards where there is more than one."""
+    first = "alice"
+    others = (f"bob-{number}" for number in range(1000))
+    if settings.NOTIFY.shards == 1:
+        return first, next(others)
+    home = wiring.shards().of(first)
+    return first, next(other for other in others if wiring.shards().of(other) != home)
+
+
+@pytest.fixture
+def make_event() -> Callable[..., Event]:
+    """An accepted event; any field may be named."""
+
+    def make(recipient: str = "alice", **fields: object) -> Event:
+        values = {
+            "id": events.new_id(recipient),
+            "recipient": recipient,
+            "type": "test.event",
+            "title": "A title",
+            **fields,
+        }
+        return Event(**values)  # type: ignore[arg-type]
+
+    return make
+
+
+class Caller(Client):
+    """Django's test client, as a program with a bearer token."""
+
+    def __init__(self, token: str) -> None:
+        super().__init__(headers={"Authorization": f"Bearer {token}"}, raise_request_exception=False)
+
+
+@pytest.fixture
+def producer(db: None) -> Caller:
+    """A producer with every scope."""
+    return Caller(keys.create("tests")[1])
+
+
+@pytest.fixture
+def caller_with(db: None) -> Callable[..., Caller]:
+    """Make a producer with some scopes."""
+
+    def make(*scopes: Scope) -> Caller:
+        return Caller(keys.create("tests", scopes or SCOPES)[1])
+
+    return make
