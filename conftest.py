@@ -1,6 +1,6 @@
 """Fixtures for every test: clean servers, and callers of the API."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import hypothesis
 import pytest
@@ -19,10 +19,9 @@ hypothesis.settings.load_profile("notify")
 
 
 @pytest.fixture(autouse=True)
-def _clean_redis() -> Iterator[None]:
+def _clean_redis() -> None:
     """Each test begins with an empty Valkey; it is the tests' own (tests/servers.py)."""
     wiring.shards().client.flushall()
-    yield
 
 
 @pytest.fixture

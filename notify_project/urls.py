@@ -8,8 +8,10 @@ from django.views.defaults import server_error as server_error_page
 from django.views.generic import RedirectView
 
 from notifications.api import health, problems
+from notify_project import views
 
 urlpatterns = [
+    path("", views.home, name="home"),
     path("healthz", health.healthz),
     path("readyz", health.readyz),
     path("api/", include("notifications.api.urls")),

@@ -8,6 +8,7 @@ import jwt
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.db import OperationalError
 from django.test import Client
 from redis.exceptions import ConnectionError as RedisConnectionError
 
@@ -72,7 +73,7 @@ def forged(**changes: Any) -> str:
         "Bearer nk_" + "a" * 38,
         "Bearer " + keys.new_secret(),
         "Bearer not.a.token",
-        "Bearer " + jwt.encode({"sub": "alice", "aud": tokens.AUDIENCE, "exp": 2**33}, None, algorithm="none"),
+        "Bearer " + jwt.encode({"sub": "alice", "aud": tokens.AUDIENCE, "exp": 2**33}, "", algorithm="none"),
         "Bearer " + jwt.encode({"sub": "alice", "aud": tokens.AUDIENCE, "exp": 2**33}, "x" * 32, algorithm="HS256"),
     ],
 )
@@ -155,8 +156,6 @@ def test_a_mistyped_key_costs_no_server_a_look(django_assert_num_queries: Any, m
 
 def test_keys_that_nobody_can_look_up_are_not_called_wrong(monkeypatch: Any) -> None:
     """Redis flushed and PostgreSQL down at once: 503, not 401, as a producer throws its key away on a 401."""
-    from django.db import OperationalError  # noqa: PLC0415 - beside what it stands for
-
     _, secret = keys.create("a producer")
     wiring.shards().client.flushall()
 

@@ -42,8 +42,7 @@ def test_an_accepted_event_waits_in_its_recipients_shard_and_is_known_to_be_queu
     shard = shards.of("alice")
     assert shards.client.xlen(keys.lane(shard, "live")) == 1
     assert shards.of_id(event_id) == shard
-    state = shards.client.hget(keys.inflight(shard), event_id)
-    assert state is not None
+    state: Any = shards.client.hget(keys.inflight(shard), event_id)
     assert state.startswith(b"queued live ")
     assert shards.client.hget(keys.counters(shard), "accepted") == b"1"
 
@@ -106,7 +105,7 @@ def test_a_batch_that_was_begun_and_not_ended_goes_on_under_the_same_ids(
 
 def test_the_record_of_a_key_lives_as_long_as_the_setting_says(shards: Shards) -> None:
     intake.accept_one(document(), once(document()))
-    (record,) = [key for key in shards.client.scan_iter("notify:*:once:*")]
+    (record,) = list(shards.client.scan_iter("notify:*:once:*"))
     assert 0 < shards.client.ttl(record) <= 24 * 3600
 
 

@@ -9,6 +9,7 @@ from django.db import OperationalError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from notifications import events, inbox, intake, store, wiring, worker
+from notifications.access import keys as access_keys
 from notifications.events import Event
 from notifications.live.announce import Announcer
 from notifications.live.outbox import Outbox
@@ -65,7 +66,8 @@ def dead_letters(shards: Shards) -> list[dict[bytes, bytes]]:
 
 
 def total(shards: Shards, counter: str) -> int:
-    return sum(int(shards.client.hget(keys.counters(shard), counter) or 0) for shard in shards.each())  # type: ignore[arg-type]
+    client: Any = shards.client
+    return sum(int(client.hget(keys.counters(shard), counter) or 0) for shard in shards.each())
 
 
 def test_what_was_accepted_becomes_rows_and_leaves_nothing_behind(shards: Shards) -> None:
@@ -94,9 +96,10 @@ def test_live_goes_ahead_of_bulk(shards: Shards, make_event: Make, add: Callable
 def test_an_entry_that_is_no_event_is_dead_and_its_neighbours_are_stored(
     shards: Shards, make_event: Make, add: Callable[..., None]
 ) -> None:
+    client: Any = shards.client
     add(make_event())
     for fields in ({"event": "nonsense"}, {"something": "else"}):
-        shards.client.xadd(keys.lane(0, "live"), fields)  # type: ignore[arg-type]
+        client.xadd(keys.lane(0, "live"), fields)
     add(make_event())
     drain(make_worker(shards), shards)
     assert Notification.objects.count() == 2
@@ -119,8 +122,9 @@ def test_rows_that_postgresql_refuses_are_dead_and_their_neighbours_are_stored(
     assert {events.decode(letter[b"event"]).id for letter in letters} == {event.id for event in bad}
     assert all(b"too long" in letter[b"error"] for letter in letters)
     assert total(shards, "dead") == 2
+    client: Any = shards.client
     for event in bad:
-        assert shards.client.hget(keys.inflight(shards.of_id(event.id)), event.id).startswith(b"dead dlq ")  # type: ignore[union-attr]
+        assert client.hget(keys.inflight(shards.of_id(event.id)), event.id).startswith(b"dead dlq ")
 
 
 class Killed(BaseException):
@@ -276,7 +280,7 @@ def test_two_workers_that_settle_the_same_entries_count_them_once(
 
 
 def test_the_keys_of_everyone_are_mirrored_again_after_redis_lost_them(shards: Shards) -> None:
-    worker.keys.create("a producer")
+    access_keys.create("a producer")
     shards.client.flushall()
     make_worker(shards).step()
     assert list(wiring.shards().client.scan_iter("notify:{keys}:key:*"))

@@ -1,0 +1,45 @@
+"""Pages for people. What they show is fetched by their scripts, through the same API that everybody has."""
+
+from http import HTTPStatus
+
+from django.contrib.auth.views import redirect_to_login
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+
+@require_safe
+@never_cache
+def home(request: HttpRequest) -> HttpResponse:
+    """The first page, for members of staff: send something, and watch an inbox."""
+    if not request.user.is_authenticated:
+        return redirect_to_login(request.get_full_path())
+    if not request.user.is_staff:
+        return page(request, "403.html", HTTPStatus.FORBIDDEN)
+    return page(request, "notify/home.html")
+
+
+def page(request: HttpRequest, template: str, status: int = HTTPStatus.OK) -> HttpResponse:
+    """A page that loads its own scripts and styles, speaks to its own server, and does nothing else."""
+    response = render(request, template, status=status)
+    response["Content-Security-Policy"] = content_security_policy(request.get_host())
+    return response
+
+
+def content_security_policy(host: str) -> str:
+    """No inline script or style, nothing from elsewhere, in nobody's frame."""
+    # Older browsers do not take a WebSocket for 'self'. A policy can name no IPv6 address: there 'self' has to do.
+    sockets = "" if host.startswith("[") else f" ws://{host} wss://{host}"
+    return "; ".join(
+        (
+            "default-src 'none'",
+            "script-src 'self'",
+            "style-src 'self'",
+            f"connect-src 'self'{sockets}",
+            "img-src 'self' data:",
+            "form-action 'self'",
+            "base-uri 'none'",
+            "frame-ancestors 'none'",
+        )
+    )
