@@ -22,8 +22,8 @@ SHARED: list[Processor] = [
 class OncePerOutage(logging.Filter):
     """Lets a library's repeated traceback through once a minute, as one line.
 
-    channels_redis logs a whole traceback every second while Redis is away. The hub says itself when frames stop and
-    when they flow again.
+    channels_redis logs a whole traceback every second while Redis is away, psycopg's pool a line for every try while
+    PostgreSQL is. Our own lines say when an outage begins and when it is over.
     """
 
     def __init__(self) -> None:
@@ -55,7 +55,12 @@ def configure(level: str, log_format: str) -> dict[str, Any]:
     renderer: Processor = (
         structlog.processors.JSONRenderer()
         if log_format == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=28)
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(),
+            pad_event_to=28,
+            # Not the pretty one: it shows local variables, and with them payloads and keys.
+            exception_formatter=structlog.dev.plain_traceback,
+        )
     )
     return {
         "version": 1,
@@ -73,6 +78,7 @@ def configure(level: str, log_format: str) -> dict[str, Any]:
         "loggers": {
             "notify": {"level": level},
             "channels_redis.pubsub": {"filters": ["once_per_outage"]},
+            "psycopg.pool": {"filters": ["once_per_outage"]},
             # Each 4xx is the caller's business and is told to the caller; 5xx are logged by our own handler.
             "django.request": {"level": "CRITICAL"},
         },

@@ -73,7 +73,7 @@ def _database() -> dict[str, Any]:
     database["OPTIONS"] = {
         **database.get("OPTIONS", {}),
         "connect_timeout": 3,
-        "pool": {"min_size": 0, "max_size": NOTIFY.database_pool, "timeout": 5, "max_idle": 60},
+        "pool": {"min_size": 0, "max_size": NOTIFY.database_pool, "timeout": 3, "max_idle": 60},
     }
     # The pool looks at a connection before it hands it out, so a restarted server costs no request an error.
     database["CONN_HEALTH_CHECKS"] = True

@@ -1,6 +1,7 @@
 """Is it alive, and is it ready: for load balancers and supervisors, without a key."""
 
 from collections.abc import Callable
+from contextlib import closing
 
 from django.db import connection
 from django.http import HttpRequest, JsonResponse
@@ -37,5 +38,8 @@ def _ask_redis() -> object:
 
 
 def _ask_postgresql() -> object:
-    with connection.cursor() as cursor:
+    # A connection of its own: the pool's would answer late, once it has given up waiting for one.
+    probe = connection.copy()
+    probe.settings_dict["OPTIONS"].pop("pool", None)
+    with closing(probe), probe.cursor() as cursor:
         return cursor.execute("SELECT 1")

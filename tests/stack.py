@@ -1,0 +1,283 @@
+"""A private deployment for one test: servers that can be killed and frozen, and real processes beside them.
+
+    with Stack(tmp_path) as stack:
+        stack.start_web()
+        worker = stack.start_worker()
+        ...
+        worker.kill()
+        wait_until(lambda: stack.sql("SELECT count(*) FROM ...") == [(1,)], message="the row never came")
+
+Only processes that the stack started are ever signalled, each through its own handle.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from http import HTTPStatus
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import psutil
+import psycopg
+import redis
+
+from notifications.access.keys import new_secret
+from notify_project.configuration import Configuration, variable_name
+from notify_project.local.children import PROJECT, kinds, manage
+from notify_project.local.postgresql import PostgreSQL
+from notify_project.local.processes import Account, spawn
+from notify_project.local.server import Server
+from notify_project.local.valkey import Valkey
+from notify_project.local.web import Address
+from tests.servers import SECRET_KEY
+
+HOST = "127.0.0.1"
+POLL_SECONDS = 0.05
+COMMAND_SECONDS = 60
+TAIL_LINES = 30
+ADMIN_USER = "admin"
+ADMIN_PASSWORD = "a password for tests"
+
+
+def wait_until(condition: Callable[[], object], timeout: float = 30, message: str = "it never came") -> None:
+    """Return as soon as `condition()` is true; fail with `message` when it is not in `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{message} (waited {timeout} s)")
+        time.sleep(POLL_SECONDS)
+
+
+def free_port() -> int:
+    """A port that nobody listens on just now."""
+    with Address(HOST, 0).listener() as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def clean_environment(**variables: str) -> dict[str, str]:
+    """This process' environment without anything that Notify reads, and with `variables`."""
+    known = {variable_name(field) for field in Configuration.__struct_fields__}
+    return {name: value for name, value in os.environ.items() if name not in known} | variables
+
+
+class Process:
+    """One process of the stack; its output is in a file."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        log: Path,
+        folder: Path = PROJECT,
+        account: Account | None = None,
+    ) -> None:
+        self.command = command
+        self._log = log
+        with log.open("wb") as output:
+            self._process = spawn(command, environment=environment, folder=folder, output=output, account=account)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """How it ended (negative: the signal), or None while it runs."""
+        return self._process.poll()
+
+    def kill(self) -> None:
+        """SIGKILL: no chance to finish anything."""
+        self._process.kill()
+        self._process.wait()
+
+    def terminate(self) -> None:
+        """SIGTERM: finish and go."""
+        self._process.terminate()
+
+    def interrupt(self) -> None:
+        """SIGINT, as Ctrl-C sends it."""
+        self._process.send_signal(signal.SIGINT)
+
+    def stop(self) -> None:
+        """SIGSTOP: stand still, with everything held, as on an overloaded machine."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def cont(self) -> None:
+        """SIGCONT: go on."""
+        self._process.send_signal(signal.SIGCONT)
+
+    def wait(self, timeout: float = 30) -> int:
+        """Its return code, once it has ended; fails when it does not within `timeout` seconds."""
+        try:
+            return self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{self.command} did not end within {timeout} s:\n{self.tail()}") from None
+
+    def log(self) -> str:
+        """All that it has written so far, to standard output and standard error."""
+        return self._log.read_text(errors="replace")
+
+    def tail(self) -> str:
+        """The last lines of its log."""
+        return "\n".join(self.log().splitlines()[-TAIL_LINES:])
+
+
+class ServerHandle:
+    """A server of the stack, with all that can happen to it."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self.url = server.url
+
+    @property
+    def pid(self) -> int:
+        process = self._server.process
+        assert process is not None, "never started"
+        return process.pid
+
+    def start(self) -> None:
+        """Start it, on the data it had; returns when it serves."""
+        self._server.start()
+
+    def stop(self) -> None:
+        """Stop it cleanly, as an operator would."""
+        self.thaw()
+        self._server.stop()
+
+    def kill(self) -> None:
+        """SIGKILL to the server's main process, as the kernel does when memory is short."""
+        self._server.kill()
+
+    def freeze(self) -> None:
+        """Let it stand still: connections stay open, nothing is answered. Thaw it, or stop it."""
+        for process in self._family():
+            process.suspend()
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        for process in reversed(self._family()):
+            process.resume()
+
+    def remove(self) -> None:
+        """Remove its data; the logs stay, beside them."""
+        for folder in (self._server.data, self._server.socket.parent):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _family(self) -> list[psutil.Process]:
+        """The server and, for PostgreSQL, its back ends; the parent first, so that it starts no more."""
+        try:
+            main = psutil.Process(self.pid)
+            return [main, *main.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
+
+
+class Stack:
+    """Servers in `folder`, migrated and with an API key; processes are started by the test."""
+
+    def __init__(self, folder: Path, *, shards: int | None = None, **variables: str) -> None:
+        self.folder = folder
+        self.postgresql = ServerHandle(PostgreSQL(folder / "postgresql"))
+        self.valkey = ServerHandle(Valkey(folder / "valkey"))
+        self.api_key = new_secret()
+        self.url = ""
+        self.env = clean_environment(
+            DATABASE_URL=self.postgresql.url,
+            REDIS_URL=self.valkey.url,
+            SECRET_KEY=SECRET_KEY,
+            NOTIFY_SHARDS=str(shards or os.environ.get("NOTIFY_SHARDS") or 1),
+            NOTIFY_FAULT_INJECTION="1",
+            **variables,
+        )
+        self._processes: list[Process] = []
+        self._cleanup = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as cleanup:
+            for server in (self.postgresql, self.valkey):
+                cleanup.callback(server.remove)
+                server.start()
+                cleanup.callback(server.stop)
+            cleanup.callback(self._end_processes)
+            self.manage("migrate", "--noinput", "--verbosity=0")
+            self._provision()
+            self._cleanup = cleanup.pop_all()
+        return self
+
+    def __exit__(
+        self, _type: type[BaseException] | None, _value: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self._cleanup.close()
+
+    def start_web(self, port: int = 0) -> Process:
+        """Start the web on a free port, or the one given, and wait until it answers; sets `url`."""
+        address = Address(HOST, port or free_port())
+        web = next(kind for kind in kinds(host=HOST, port=address.port, workers=0) if kind.name == "web")
+        process = self.start(web.command)
+        self.url = address.url
+        wait_until(lambda: process.returncode is not None or _alive(address), message="no answer from the web")
+        assert process.returncode is None, process.tail()
+        return process
+
+    def start_worker(self) -> Process:
+        """Start one worker."""
+        return self.start(manage("worker"))
+
+    def start(self, command: Sequence[str]) -> Process:
+        """Start any process with the stack's environment, `manage("bulk_worker")` for one."""
+        log = self.folder / f"process-{len(self._processes) + 1}.log"
+        process = Process(command, self.env, log)
+        self._processes.append(process)
+        return process
+
+    def manage(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a one-shot command of manage.py; with `check`, it has to succeed."""
+        done = subprocess.run(
+            manage(*arguments),
+            env=self.env,
+            cwd=PROJECT,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_SECONDS,
+            check=False,
+        )
+        assert not check or done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
+        return done
+
+    def redis(self) -> redis.Redis:
+        """A client of the stack's Valkey."""
+        return redis.Redis.from_url(self.valkey.url, socket_timeout=10)
+
+    def sql(self, query: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run one statement in the stack's PostgreSQL and commit; its rows, if it has any."""
+        with psycopg.connect(self.postgresql.url, autocommit=True, connect_timeout=10) as connection:
+            cursor = connection.execute(query.encode(), params or None)
+            return cursor.fetchall() if cursor.description else []
+
+    def _provision(self) -> None:
+        self.env |= {
+            "NOTIFY_ADMIN_USER": ADMIN_USER,
+            "NOTIFY_ADMIN_PASSWORD": ADMIN_PASSWORD,
+            "NOTIFY_API_KEY": self.api_key,
+        }
+        self.manage("provision")
+
+    def _end_processes(self) -> None:
+        """End what still runs. Each tail is printed, which pytest shows only for a test that failed."""
+        for process in self._processes:
+            if process.returncode is None:
+                process.kill()
+            print(f"--- {' '.join(process.command)} ({process.returncode})\n{process.tail()}")
+
+
+def _alive(address: Address) -> bool:
+    try:
+        return address.get("/healthz", HOST)[0] == HTTPStatus.OK
+    except OSError:
+        return False
