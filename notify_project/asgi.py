@@ -3,9 +3,11 @@
 import os
 
 from channels.routing import ProtocolTypeRouter, URLRouter
+from django.conf import settings
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "notify_project.settings")
+settings.NOTIFY.require("database_url", "redis_url", "secret_key")
 # Loads settings and apps, which the routes below import.
 http = get_asgi_application()
 

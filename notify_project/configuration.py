@@ -13,7 +13,6 @@ from msgspec import Meta
 UNPREFIXED = frozenset(
     {
         "database_url",
-        "database_replica_url",
         "redis_url",
         "secret_key",
         "secret_key_fallbacks",
@@ -78,6 +77,13 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
             if environment.get(name, "") != "":
                 values[field] = _convert(name, environment[name], annotation)
         return cls(**values)
+
+    def require(self, *fields: str) -> None:
+        """Stop the start, with one line that says what is missing, unless all of these are set."""
+        hints = get_type_hints(type(self), include_extras=True)
+        for field in fields:
+            if not getattr(self, field):
+                raise SystemExit(f"notify: {variable_name(field)} is not set; it takes {_rule(hints[field])}")
 
 
 def variable_name(field: str) -> str:

@@ -2,7 +2,9 @@
 
 import os
 
+from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "notify_project.settings")
+settings.NOTIFY.require("database_url", "redis_url", "secret_key")
 application = get_wsgi_application()

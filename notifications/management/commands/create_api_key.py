@@ -4,6 +4,7 @@ import re
 from argparse import ArgumentParser
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 from redis.exceptions import RedisError
@@ -33,6 +34,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401, ARG002 - Django's signature
         """Make it known to PostgreSQL and Redis, then print it."""
+        settings.NOTIFY.require("database_url", "redis_url")
         if not 1 <= len(options["name"]) <= 100:
             raise CommandError("NAME must be 1 to 100 characters")
         if not RATE.fullmatch(options["rate"]):

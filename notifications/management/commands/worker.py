@@ -20,6 +20,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401, ARG002 - Django's signature
         """Wire one worker up and run it."""
+        settings.NOTIFY.require("database_url", "redis_url")
         process.single_connection()
         shards = wiring.patient_shards()
         reader = Reader(
