@@ -7,7 +7,8 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
 
 from tests.api import Api
 from tests.sockets import Socket
@@ -115,7 +116,8 @@ def test_resume_sends_what_is_after_a_seq_oldest_first_500_at_a_time(stack: Stac
     ids = store(api, who, 1203)
     got: list[dict[str, Any]] = []
     with Socket(stack.url, api.token(who)) as socket:
-        after, ends = 3, []
+        after = 3
+        ends: list[dict[str, Any]] = []
         while not ends or not ends[-1]["complete"]:
             socket.send(type="resume", after=after)
             while (frame := socket.receive())["type"] != "resumed":
@@ -185,6 +187,14 @@ def test_a_frame_that_is_not_understood_is_answered_and_the_socket_stays(
 def test_no_token_or_a_bad_one_closes_with_4401(stack: Stack, token: str | None) -> None:
     with Socket(stack.url, token) as refused:
         assert refused.close_code() == 4401
+
+
+@pytest.mark.one_shard_is_enough
+def test_an_address_without_a_socket_refuses_the_handshake_and_nothing_more(stack: Stack) -> None:
+    address = stack.url.replace("http", "ws", 1) + "/ws/nothing/"
+    with pytest.raises(InvalidStatus) as refused, connect(address, proxy=None):
+        pass
+    assert refused.value.response.status_code == 403
 
 
 @pytest.mark.one_shard_is_enough
