@@ -38,6 +38,8 @@ print(server.process.pid, flush=True)
 time.sleep(600)
 """
 
+STRANGER = ("sleep", "600")
+
 Make = Callable[[Path], Server]
 StartStranger = Callable[[Account | None], subprocess.Popen[bytes]]
 
@@ -67,7 +69,7 @@ def start_stranger() -> Iterator[StartStranger]:
     with ExitStack() as cleanup:
 
         def start(account: Account | None) -> subprocess.Popen[bytes]:
-            process = spawn(["sleep", "600"], environment=os.environ, folder=Path("/"), account=account)
+            process = spawn(STRANGER, environment=os.environ, folder=Path("/"), account=account)
             cleanup.callback(process.wait)
             cleanup.callback(process.kill)
             return process
@@ -223,17 +225,23 @@ def test_a_private_file_is_for_its_owner_alone_even_while_it_is_written(tmp_path
     assert list(tmp_path.iterdir()) == [tmp_path / "secret"]
 
 
-def test_the_ledger_finds_a_process_again(tmp_path: Path, start_stranger: StartStranger) -> None:
+def test_the_ledger_finds_a_process_again_that_was_noted_the_moment_it_started(
+    tmp_path: Path, start_stranger: StartStranger, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stranger = start_stranger(None)
-    Ledger(tmp_path / "children.json").note("worker", stranger.pid)
-    assert [process.pid for process in Ledger(tmp_path / "children.json").leftovers()] == [stranger.pid]
+    with monkeypatch.context() as moment:
+        # Linux shows no command at all until the new program is in place, a little after Popen returns.
+        moment.setattr(psutil.Process, "cmdline", lambda _: [])
+        Ledger(tmp_path / "children.json").note("worker", stranger.pid, STRANGER)
+    found = Ledger(tmp_path / "children.json").leftovers()
+    assert [process.pid for process in found] == [stranger.pid]
 
 
 @pytest.mark.parametrize("change", [{"created": 1.0}, {"arguments": ["601"]}, {"pid": 1}])
 def test_the_ledger_does_not_take_another_process_for_a_child(
     change: dict[str, object], tmp_path: Path, start_stranger: StartStranger
 ) -> None:
-    identity = Identity.of(start_stranger(None).pid)
+    identity = Identity.of(start_stranger(None).pid, STRANGER)
     assert identity is not None
     (tmp_path / "children.json").write_text(json.dumps({"worker": vars(identity) | change}))
     assert Ledger(tmp_path / "children.json").leftovers() == []

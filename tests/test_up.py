@@ -115,6 +115,12 @@ class Up:
             return connection.execute(query, [recipient]).fetchone() is not None
         return False
 
+    def wait_until_nothing_runs(self) -> None:
+        """Return when none of its processes is left; fails with their command lines."""
+        with suppress(AssertionError):
+            wait_until(lambda: self.left_running() == [], timeout=STOP_SECONDS)
+        assert self.left_running() == [], self.process.tail()
+
     def left_running(self) -> list[str]:
         """Every process that has to do with the data folder."""
         return [" ".join(command) for command in map(_command, psutil.process_iter()) if self._concerns(command)]
@@ -295,7 +301,7 @@ def test_after_a_kill_without_warning_the_next_start_finds_everything_in_place(
 
     second.process.kill()
     if sys.platform == "linux":
-        wait_until(lambda: second.left_running() == [], timeout=STOP_SECONDS, message="children outlived `up`")
+        second.wait_until_nothing_runs()
 
 
 def test_sigterm_stops_everything_in_time_from_any_folder(start_up: Callable[..., Up], tmp_path: Path) -> None:
