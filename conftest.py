@@ -12,6 +12,9 @@ from notifications.access import keys
 from notifications.access.principal import SCOPES, Scope
 from notifications.events import Event
 from notifications.stream.client import Shards
+from notifications.stream.clock import ServerClock
+from notifications.stream.keys import Lane
+from notifications.stream.writer import Writer
 
 # On a loaded machine the first example may take seconds; that says nothing of the code under test.
 hypothesis.settings.register_profile("notify", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
@@ -28,6 +31,17 @@ def _clean_redis() -> None:
 def shards() -> Shards:
     """Redis as the code under test sees it."""
     return wiring.patient_shards()
+
+
+@pytest.fixture
+def make_writer(shards: Shards) -> Callable[..., Writer]:
+    """A way into a lane, past the door."""
+
+    def make(max_backlog: int = 10**6, patience_ms: int = 5000, lane: Lane = "live") -> Writer:
+        clock = ServerClock(shards.client)
+        return Writer(shards, max_backlog=max_backlog, clock=clock, patience_ms=patience_ms, lane=lane)
+
+    return make
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from django.conf import settings
 from notifications import events, wiring
 from notifications.events import Draft, Event
 from notifications.exceptions import FieldError, Invalid
-from notifications.stream.writer import Once, Pending, Replayed, Writer
+from notifications.stream.writer import Once, Pending, Replayed
 
 MAX_BATCH: Final = 1000
 
@@ -95,19 +95,19 @@ def accept_batch(document: bytes, once: Once | None = None) -> Answer:
 def send(draft: Draft) -> str:
     """Accept one event of our own (a command, a page); returns its id."""
     event_id = events.new_id(draft.recipient)
-    _writer().add([events.accept(draft, event_id)])
+    wiring.writer().add([events.accept(draft, event_id)])
     return event_id
 
 
 def _accept(drafts: list[Draft], ids: list[str], body: bytes, once: Once | None) -> Answer:
     batch = _events(drafts, ids)
     if once is None:
-        _writer().add(batch)
+        wiring.writer().add(batch)
         return Answer(body)
-    earlier = _writer().add_once(batch, once, body)
+    earlier = wiring.writer().add_once(batch, once, body)
     if isinstance(earlier, Pending):
         # Begun by a request that did not end: go on under its ids, which are in its answer.
-        _writer().finish(_events(drafts, _ids_in(earlier.answer)), once, earlier.answer)
+        wiring.writer().finish(_events(drafts, _ids_in(earlier.answer)), once, earlier.answer)
     if isinstance(earlier, Pending | Replayed):
         return Answer(earlier.answer, replayed=True)
     return Answer(body)
@@ -139,7 +139,3 @@ def _batch_fault(error: str) -> tuple[str, str]:
     if "unknown field" in error:
         return "", "has a field besides 'notifications'"
     return "/notifications", f"is required, a list of 1 to {MAX_BATCH} events"
-
-
-def _writer() -> Writer:
-    return Writer(wiring.shards(), max_backlog=settings.NOTIFY.max_backlog)

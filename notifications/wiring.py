@@ -5,6 +5,8 @@ from functools import cache
 from django.conf import settings
 
 from notifications.stream.client import Shards, connect
+from notifications.stream.clock import ServerClock
+from notifications.stream.writer import Writer
 
 
 @cache
@@ -13,6 +15,18 @@ def shards() -> Shards:
     return Shards(
         connect(settings.NOTIFY.redis_url, timeout_seconds=settings.NOTIFY.redis_timeout),
         settings.NOTIFY.shards,
+    )
+
+
+@cache
+def writer() -> Writer:
+    """The way into the live lane. It accepts nothing later than its caller waits: a little before the time-out."""
+    timeout_ms = settings.NOTIFY.redis_timeout * 1000
+    return Writer(
+        shards(),
+        max_backlog=settings.NOTIFY.max_backlog,
+        clock=ServerClock(shards().client),
+        patience_ms=int(timeout_ms * 0.9),
     )
 
 

@@ -1,15 +1,19 @@
 """The producer's side: events into a lane, once, or not at all."""
 
+from typing import Any, Final
+
 import msgspec
 
 from notifications import events
 from notifications.events import Event
-from notifications.exceptions import BacklogFull, IdempotencyConflict
+from notifications.exceptions import BacklogFull, IdempotencyConflict, Unavailable
 from notifications.stream import keys, scripts
 from notifications.stream.client import Shards
+from notifications.stream.clock import ServerClock
 from notifications.stream.keys import Lane
 
-BACKLOG_RETRY_SECONDS = 5
+BACKLOG_RETRY_SECONDS: Final = 5
+NO_LIMIT: Final = -1
 
 
 class Once(msgspec.Struct, frozen=True):
@@ -40,15 +44,28 @@ class Pending(msgspec.Struct, frozen=True):
 class Writer:
     """Writes events to one lane of each shard."""
 
-    def __init__(self, shards: Shards, *, max_backlog: int, lane: Lane = "live") -> None:
+    def __init__(
+        self, shards: Shards, *, max_backlog: int, clock: ServerClock, patience_ms: int, lane: Lane = "live"
+    ) -> None:
+        """`patience_ms`: how long the caller waits for an answer. What would be accepted later is not accepted."""
         self._shards = shards
         self._lane = lane
+        self._clock = clock
+        self._patience_ms = patience_ms
         self._shard_backlog = -(-max_backlog // shards.count)
 
     def add(self, batch: list[Event]) -> None:
-        """Accept events: one script a shard. Adding an event again has no effect. Raises BacklogFull."""
-        for shard, members in self._shards.group(batch, lambda event: event.recipient).items():
-            self._accept(shard, members)
+        """Accept events: one script a shard. Adding an event again has no effect.
+
+        Raises BacklogFull, before anything is accepted, when a shard has no room for its part.
+        """
+        involved = self._shards.group(batch, lambda event: event.recipient)
+        limit = self._shard_backlog
+        if len(involved) > 1:
+            self._check_room(involved)
+            limit = NO_LIMIT
+        for shard, members in involved.items():
+            self._accept(shard, members, limit)
 
     def add_once(self, batch: list[Event], once: Once, answer: bytes) -> Replayed | Pending | None:
         """Accept events for a request with an idempotency key; None when this call was the first.
@@ -61,7 +78,7 @@ class Writer:
         home = self._home(once)
         involved = self._shards.group(batch, lambda event: event.recipient)
         if set(involved) <= {home}:
-            return self._accept(home, batch, once, answer)
+            return self._accept(home, batch, self._shard_backlog, once, answer)
         reserved = self._reserve(home, once, answer)
         if reserved is None:
             self.finish(batch, once, answer)
@@ -76,23 +93,48 @@ class Writer:
             raise
         self._complete(once, answer, "done")
 
-    def _accept(self, shard: int, batch: list[Event], once: Once | None = None, answer: bytes = b"") -> Replayed | None:
+    def _check_room(self, involved: dict[int, list[Event]]) -> None:
+        """Look at the backlog of each shard. What comes in between is let through: the limit need not be exact."""
+        pipe = self._shards.client.pipeline(transaction=False)
+        for shard in involved:
+            for lane in keys.LANES:
+                pipe.xlen(keys.lane(shard, lane))
+        lengths = iter(pipe.execute())
+        for members in involved.values():
+            backlog = sum(next(lengths) for _ in keys.LANES)
+            if backlog + len(members) > self._shard_backlog:
+                raise _full(backlog)
+
+    def _accept(
+        self, shard: int, batch: list[Event], limit: int, once: Once | None = None, answer: bytes = b""
+    ) -> Replayed | None:
         names = [
             keys.lane(shard, self._lane),
             *(keys.lane(shard, other) for other in keys.LANES if other != self._lane),
             keys.inflight(shard),
             keys.counters(shard),
         ]
-        arguments: list[str | bytes | int] = [self._shard_backlog, self._lane, "", "", ""]
+        arguments: list[str | bytes | int] = [limit, self._lane, "", "", ""]
         if once:
             names.append(once.key(shard))
             arguments[2:] = [once.fingerprint, answer, once.seconds]
         for event in batch:
             arguments += (event.id, events.encode(event))
-        outcome, *rest = scripts.run(self._shards.client, "accept", names, arguments)
+        outcome, *rest = self._run_in_time(names, arguments)
         if outcome == b"full":
-            raise BacklogFull(f"{rest[0]} events wait, which is as many as may", retry_after=BACKLOG_RETRY_SECONDS)
+            raise _full(rest[0])
         return _answered(outcome, rest)
+
+    def _run_in_time(self, names: list[str], arguments: list[str | bytes | int]) -> list[Any]:
+        """Run accept.lua, with a deadline: a server that stood still must not accept what its caller gave up."""
+        for _ in range(2):
+            deadline = self._clock.now_ms() + self._patience_ms
+            answer: list[Any] = scripts.run(self._shards.client, "accept", names, [deadline, *arguments])
+            if answer[0] != b"late":
+                return answer
+            # It answered in time, so it is the clock that is off.
+            self._clock.refresh()
+        raise Unavailable("Redis' clock jumps.", retry_after=BACKLOG_RETRY_SECONDS)
 
     def _reserve(self, home: int, once: Once, answer: bytes) -> Replayed | Pending | None:
         outcome, *rest = scripts.run(
@@ -107,6 +149,10 @@ class Writer:
     def _home(self, once: Once) -> int:
         """The shard of a record: by key and caller, as the same key may come with other recipients (a conflict)."""
         return self._shards.of(f"{once.caller}:{once.digest}")
+
+
+def _full(backlog: int) -> BacklogFull:
+    return BacklogFull(f"{backlog} events wait, and no more may.", retry_after=BACKLOG_RETRY_SECONDS)
 
 
 def _answered(outcome: bytes, rest: list[bytes]) -> Replayed | None:

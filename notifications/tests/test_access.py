@@ -118,6 +118,7 @@ def test_a_revoked_key_is_refused_at_once_and_stays_so_whatever_mirrors_it() -> 
     keys.revoke(key)
     assert status(Caller(secret), "post", "/api/notify") == 401
     keys._mirror_if_absent(read_before)
+    assert status(Caller(secret), "post", "/api/notify") == 401
     keys.mirror_all()
     assert status(Caller(secret), "post", "/api/notify") == 401
     wiring.shards().client.flushall()

@@ -1,13 +1,15 @@
 """The one door in: once, or not at all."""
 
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
 
 from notifications import events, intake, wiring
-from notifications.exceptions import BacklogFull, IdempotencyConflict, Invalid
+from notifications.exceptions import BacklogFull, IdempotencyConflict, Invalid, Unavailable
 from notifications.stream import keys, scripts
 from notifications.stream.client import Shards
 from notifications.stream.writer import Once, Writer
@@ -81,7 +83,7 @@ def test_fifty_requests_at_once_with_one_key_are_one_event(shards: Shards, two_s
 
 
 def test_a_batch_that_was_begun_and_not_ended_goes_on_under_the_same_ids(
-    shards: Shards, two_shards_apart: tuple[str, str]
+    shards: Shards, two_shards_apart: tuple[str, str], make_writer: Callable[..., Writer]
 ) -> None:
     """What a process leaves that dies after the reservation, or between two shards."""
     body = batch(*two_shards_apart)
@@ -91,9 +93,7 @@ def test_a_batch_that_was_begun_and_not_ended_goes_on_under_the_same_ids(
     home = shards.of(f"{reserved.caller}:{reserved.digest}")
     answer = events._encoder.encode(begun)
     scripts.run(shards.client, "reserve", [reserved.key(home)], [reserved.fingerprint, answer, 60])
-    Writer(shards, max_backlog=100).add(
-        [events.accept(events.parse(document(two_shards_apart[0])), first_ids[0])],
-    )
+    make_writer().add([events.accept(events.parse(document(two_shards_apart[0])), first_ids[0])])
 
     again = intake.accept_batch(body, once(body))
     if shards.count > 1:
@@ -109,36 +109,60 @@ def test_the_record_of_a_key_lives_as_long_as_the_setting_says(shards: Shards) -
     assert 0 < shards.client.ttl(record) <= 24 * 3600
 
 
-def test_a_full_backlog_refuses_all_and_leaves_nothing_behind(
-    shards: Shards, two_shards_apart: tuple[str, str]
+def accepted(*recipients: str) -> list[events.Event]:
+    return [events.accept(events.parse(document(recipient)), events.new_id(recipient)) for recipient in recipients]
+
+
+@pytest.mark.parametrize("key", [None, "a-key"])
+def test_a_full_backlog_refuses_all_of_a_batch_and_leaves_nothing_behind(
+    shards: Shards, two_shards_apart: tuple[str, str], make_writer: Callable[..., Writer], key: str | None
 ) -> None:
-    writer = Writer(shards, max_backlog=shards.count)
-    first = events.accept(events.parse(document()), events.new_id("alice"))
-    writer.add([first])
-    second = events.accept(events.parse(document()), events.new_id("alice"))
+    """Of a batch over two shards, of which one is full, too."""
+    writer = make_writer(max_backlog=2 * shards.count)
+    waits = accepted(two_shards_apart[0], two_shards_apart[0])
+    writer.add(waits)
     before = sorted(shards.client.scan_iter())
-    with pytest.raises(BacklogFull) as refused:
-        writer.add_once([second], once(document()), b"{}")
-    assert refused.value.retry_after > 0
+    for batch in (accepted(*two_shards_apart), accepted(*two_shards_apart[::-1])):
+        add = partial(writer.add_once, once=once(b"body", key), answer=b"{}") if key else writer.add
+        with pytest.raises(BacklogFull) as refused:
+            add(batch)
+        assert refused.value.retry_after > 0
     assert sorted(shards.client.scan_iter()) == before
-    assert [event.id for event in waiting(shards)] == [first.id]
+    assert [event.id for event in waiting(shards)] == [event.id for event in waits]
 
 
-def test_the_bulk_lane_counts_towards_the_backlog(shards: Shards) -> None:
-    Writer(shards, max_backlog=shards.count, lane="bulk").add(
-        [events.accept(events.parse(document()), events.new_id("alice"))]
-    )
+def test_the_bulk_lane_counts_towards_the_backlog(shards: Shards, make_writer: Callable[..., Writer]) -> None:
+    make_writer(max_backlog=shards.count, lane="bulk").add(accepted("alice"))
     with pytest.raises(BacklogFull):
-        Writer(shards, max_backlog=shards.count).add([events.accept(events.parse(document()), events.new_id("alice"))])
+        make_writer(max_backlog=shards.count).add(accepted("alice"))
 
 
-def test_adding_an_event_that_is_in_flight_again_has_no_effect(shards: Shards) -> None:
-    event = events.accept(events.parse(document()), events.new_id("alice"))
-    writer = Writer(shards, max_backlog=100)
-    writer.add([event])
-    writer.add([event])
+def test_adding_an_event_that_is_in_flight_again_has_no_effect(
+    shards: Shards, make_writer: Callable[..., Writer]
+) -> None:
+    batch = accepted("alice")
+    make_writer().add(batch)
+    make_writer().add(batch)
     assert len(waiting(shards)) == 1
     assert shards.client.hget(keys.counters(shards.of("alice")), "accepted") == b"1"
+
+
+def test_what_comes_to_a_turn_after_its_caller_gave_up_is_not_accepted(
+    shards: Shards, make_writer: Callable[..., Writer]
+) -> None:
+    with pytest.raises(Unavailable):
+        make_writer(patience_ms=-1000).add(accepted("alice"))
+    assert not waiting(shards)
+
+
+def test_a_server_whose_clock_jumps_is_looked_at_again(
+    shards: Shards, make_writer: Callable[..., Writer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = make_writer()
+    writer.add(accepted("alice"))
+    monkeypatch.setattr(writer._clock, "_offset_ms", writer._clock._offset_ms - 3_600_000)
+    writer.add(accepted("alice"))
+    assert len(waiting(shards)) == 2
 
 
 def test_a_batch_accepts_the_good_and_names_what_is_wrong_with_the_others(shards: Shards) -> None:

@@ -37,8 +37,8 @@ def make_worker(shards: Shards, name: str = "worker-1", idle_ms: int = IDLE_MS) 
 
 
 @pytest.fixture
-def add(shards: Shards) -> Callable[..., None]:
-    return lambda *batch, lane="live": Writer(shards, max_backlog=10**6, lane=lane).add(list(batch))
+def add(make_writer: Callable[..., Writer]) -> Callable[..., None]:
+    return lambda *batch, lane="live": make_writer(lane=lane).add(list(batch))
 
 
 def drain(duty: Worker, shards: Shards) -> None:
