@@ -1,0 +1,103 @@
+// @ts-check
+/** Notify's HTTP API from a browser: JSON in and out, and every error as a `Problem`. No DOM in here. */
+
+/**
+ * @typedef {{pointer: string, detail: string}} FieldError  One broken rule, and a JSON pointer to where it is.
+ */
+
+/** An answer that is an error (RFC 9457), or no answer at all: then `status` is 0. */
+export class Problem extends Error {
+  /**
+   * @param {number} status
+   * @param {string} detail
+   * @param {FieldError[]} [errors]
+   * @param {number} [retryAfterMs]
+   */
+  constructor(status, detail, errors = [], retryAfterMs = 0) {
+    super(detail);
+    this.status = status;
+    this.errors = errors;
+    this.retryAfterMs = retryAfterMs;
+  }
+
+  /** Whether the same request may succeed later: no answer, too many requests, or trouble on the server's side. */
+  get passes() {
+    return this.status === 0 || this.status === 408 || this.status === 429 || this.status >= 500;
+  }
+}
+
+/**
+ * Ask for a path; resolves to the answer's JSON and rejects with a Problem.
+ *
+ * @param {string | URL} address
+ * @param {RequestInit} [options]
+ * @returns {Promise<any>}
+ */
+export async function call(address, options = {}) {
+  let response, text;
+  try {
+    response = await fetch(address, { ...options, cache: "no-store" });
+    text = await response.text();
+  } catch {
+    throw new Problem(0, "The server does not answer.");
+  }
+  const body = parsed(text);
+  if (response.ok && body !== undefined) return body;
+  throw problem(response, body);
+}
+
+/**
+ * Ask in the name of the signed-in member of staff, whose session the browser holds.
+ *
+ * @param {string} path
+ * @param {{method?: string, body?: string, headers?: Record<string, string>}} [options]
+ */
+export function callAsStaff(path, { method = "GET", body, headers = {} } = {}) {
+  const sent = { ...headers };
+  if (method !== "GET") sent["X-CSRFToken"] = csrfToken();
+  if (body !== undefined) sent["Content-Type"] = "application/json";
+  return call(path, { method, body, headers: sent, credentials: "same-origin" });
+}
+
+/**
+ * Read JSON without changing its numbers: one that a double cannot hold stays as it was written, where the browser
+ * knows how (ECMAScript's "JSON.parse source text access").
+ *
+ * @param {string} text
+ */
+export function parseExactly(text) {
+  /** @type {any} */
+  const json = JSON;
+  return json.parse(text, (/** @type {string} */ _key, /** @type {any} */ value, /** @type {any} */ context) =>
+    typeof value === "number" && json.rawJSON && String(value) !== context.source
+      ? json.rawJSON(context.source)
+      : value,
+  );
+}
+
+/**
+ * @param {string} text
+ * @returns {any} undefined when it is not JSON
+ */
+function parsed(text) {
+  try {
+    return parseExactly(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * @param {Response} response
+ * @param {any} body
+ */
+function problem(response, body) {
+  const retryAfterMs = 1000 * Number(response.headers.get("Retry-After") || 0);
+  const detail = body?.detail ?? `The server answered ${response.status}, which this page does not understand.`;
+  return new Problem(response.ok ? 500 : response.status, detail, body?.errors, retryAfterMs || 0);
+}
+
+/** From the cookie, not from the page: signing in again in another tab changes it. */
+function csrfToken() {
+  return /(?:^|; )csrftoken=([^;]*)/.exec(document.cookie)?.[1] ?? "";
+}

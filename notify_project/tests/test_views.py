@@ -1,0 +1,56 @@
+"""Who gets the first page, and what its headers let it do."""
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from notify_project.views import content_security_policy
+
+pytestmark = [pytest.mark.django_db, pytest.mark.one_shard_is_enough]
+
+
+def signed_in(*, staff: bool) -> Client:
+    browser = Client()
+    browser.force_login(User.objects.create_user("ada", is_staff=staff))
+    return browser
+
+
+def test_whoever_is_not_signed_in_is_asked_to_and_comes_back() -> None:
+    answer = Client().get("/?recipient=alice")
+    assert answer.status_code == 302
+    assert answer.headers["Location"] == "/admin/login/?next=/%3Frecipient%3Dalice"
+
+
+def test_whoever_is_not_staff_is_told_so_and_can_sign_in_as_somebody_else() -> None:
+    answer = signed_in(staff=False).get("/")
+    assert answer.status_code == 403
+    page = answer.content.decode()
+    assert "ada" in page
+    assert 'href="/admin/login/?next=/"' in page
+
+
+def test_the_page_loads_nothing_from_elsewhere_and_runs_nothing_inline() -> None:
+    answer = signed_in(staff=True).get("/", headers={"Host": "localhost:8123"})
+    assert answer.status_code == 200
+    policy = answer.headers["Content-Security-Policy"]
+    assert "default-src 'none'; script-src 'self'; style-src 'self'" in policy
+    assert "connect-src 'self' ws://localhost:8123 wss://localhost:8123;" in policy
+    assert "unsafe" not in policy
+    page = answer.content.decode()
+    assert "//" not in page.replace("http://www.w3.org/2000/svg", "")
+    assert "style=" not in page
+    assert page.count("<script") == page.count('<script type="module" src="/static/')
+
+
+def test_a_policy_names_no_ipv6_address_which_browsers_would_refuse() -> None:
+    assert "connect-src 'self';" in content_security_policy("[::1]:8000")
+
+
+def test_the_admin_keeps_its_own_scripts() -> None:
+    assert "Content-Security-Policy" not in Client().get("/admin/login/").headers
+
+
+def test_what_is_not_there_is_a_page_for_people() -> None:
+    answer = Client(raise_request_exception=False).get("/nothing")
+    assert answer.status_code == 404
+    assert "There is nothing here" in answer.content.decode()
