@@ -6,10 +6,11 @@ and then (`mirror_all`), which mends what a crash between the two servers may ha
 """
 
 import hashlib
+import re
 import secrets
 import string
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 from zlib import crc32
 
 import msgspec
@@ -18,13 +19,16 @@ from django.utils import timezone
 from notifications import wiring
 from notifications.access.models import ApiKey
 from notifications.access.principal import SCOPES, Scope
-from notifications.stream import keys
+from notifications.stream import keys, scripts
 
 PREFIX: Final = "nk_"
 ALPHABET: Final = string.ascii_letters + string.digits
 RANDOM_CHARACTERS: Final = 32
 CHECK_CHARACTERS: Final = 6
 SHOWN_CHARACTERS: Final = 9
+
+RATE: Final = re.compile(r"[1-9][0-9]{0,8}/[smhd]")
+RATE_RULE: Final = "must be a number and a unit of time: 1000/s, 20/m, 500/h, 10000/d"
 
 
 class Grant(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -95,12 +99,12 @@ def mirror(key: ApiKey) -> None:
 
 
 def mirror_all() -> None:
-    """Mirror every key that is not mirrored, and the tombstone of every one that was revoked."""
+    """Mirror every key as PostgreSQL has it now; no tombstone is replaced by a key that was read as active."""
     for key in ApiKey.objects.iterator():
         if key.revoked_at:
             mirror(key)
-        else:
-            _mirror_if_absent(key)
+        elif not _mirror_if_absent(key):
+            _mend(key)
 
 
 def well_formed(secret: str) -> bool:
@@ -135,8 +139,17 @@ def _from_database(key_digest: str) -> Grant | None:
     return _grant(key)
 
 
-def _mirror_if_absent(key: ApiKey) -> None:
-    wiring.shards().client.set(keys.api_key(key.digest), msgspec.json.encode(_grant(key)), nx=True)
+def _mirror_if_absent(key: ApiKey) -> bool:
+    return bool(wiring.shards().client.set(keys.api_key(key.digest), msgspec.json.encode(_grant(key)), nx=True))
+
+
+def _mend(key: ApiKey) -> None:
+    """Replace a mirror that says something else, unless it is a tombstone, or changes at this moment."""
+    client, name = wiring.shards().client, keys.api_key(key.digest)
+    mirrored: Any = client.get(name)
+    wanted = msgspec.json.encode(_grant(key))
+    if mirrored and mirrored != wanted and not _grant_decoder.decode(mirrored).revoked:
+        scripts.run(client, "replace", [name], [mirrored, wanted])
 
 
 def _grant(key: ApiKey) -> Grant:

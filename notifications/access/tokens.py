@@ -1,6 +1,7 @@
 """Recipient tokens: a JWT that opens one recipient's inbox, until it expires, and nothing else."""
 
 import time
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 import jwt
@@ -33,18 +34,32 @@ def verify(token: str) -> RecipientToken | None:
     Keys in SECRET_KEY_FALLBACKS still verify, so a key is changed without throwing everybody out.
     """
     for secret in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS):
+        with suppress(jwt.InvalidTokenError):
+            return _read(token, secret)
+    return None
+
+
+def has_expired(token: str) -> bool:
+    """Whether this is a token of ours that only its time keeps from being valid."""
+    for secret in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS):
         try:
-            claims = jwt.decode(
-                token,
-                _signing_key(secret),
-                algorithms=[ALGORITHM],
-                audience=AUDIENCE,
-                options={"require": ["sub", "exp", "aud"]},
-            )
+            _read(token, secret)
+        except jwt.ExpiredSignatureError:
+            return True
         except jwt.InvalidTokenError:
             continue
-        return RecipientToken(claims["sub"], int(claims["exp"]))
-    return None
+    return False
+
+
+def _read(token: str, secret: str) -> RecipientToken:
+    claims = jwt.decode(
+        token,
+        _signing_key(secret),
+        algorithms=[ALGORITHM],
+        audience=AUDIENCE,
+        options={"require": ["sub", "exp", "aud"]},
+    )
+    return RecipientToken(claims["sub"], int(claims["exp"]))
 
 
 def _signing_key(secret: str) -> bytes:

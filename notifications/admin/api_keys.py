@@ -16,7 +16,6 @@ from redis.exceptions import RedisError
 
 from notifications.access import keys
 from notifications.access.principal import SCOPES
-from notifications.management.commands.create_api_key import RATE
 from notifications.models import ApiKey
 
 log = structlog.get_logger("notify.admin")
@@ -29,7 +28,6 @@ else:
     ApiKeyBase = admin.ModelAdmin
     ApiKeyFormBase = forms.ModelForm
 
-RATE_RULE: Final = "must be a number and a unit of time: 1000/s, 20/m, 500/h, 10000/d"
 OUTAGE: Final = "Redis does not answer, so nothing was changed. Try again when it does."
 
 
@@ -43,10 +41,10 @@ class ApiKeyForm(ApiKeyFormBase):
         help_text="What it may do.",
     )
     rate = forms.RegexField(
-        regex=rf"\A(?:{RATE.pattern})\Z",
+        regex=rf"\A(?:{keys.RATE.pattern})\Z",
         initial="1000/s",
         help_text="Events it may send, such as 1000/s or 20/m.",
-        error_messages={"invalid": f"The rate {RATE_RULE}."},
+        error_messages={"invalid": f"The rate {keys.RATE_RULE}."},
     )
 
     class Meta:

@@ -69,9 +69,10 @@ class InboxConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels h
         if not origin_allowed(self._header(b"origin"), self._header(b"host")):
             await self.close(FOREIGN_ORIGIN)
             return
-        token = tokens.verify(bearer(offered, self._header(b"authorization")))
+        brought = bearer(offered, self._header(b"authorization"))
+        token = tokens.verify(brought)
         if token is None:
-            await self.close(UNAUTHENTICATED)
+            await self.close(TOKEN_EXPIRED if tokens.has_expired(brought) else UNAUTHENTICATED)
             return
         self.recipient = token.recipient
         self._expire_with(token)

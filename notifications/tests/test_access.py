@@ -17,6 +17,7 @@ from notifications import wiring
 from notifications.access import keys, tokens
 from notifications.access.models import ApiKey
 from notifications.stream import keys as names
+from notifications.stream import scripts
 
 pytestmark = [pytest.mark.django_db, pytest.mark.one_shard_is_enough]
 
@@ -91,7 +92,11 @@ def test_expired_foreign_and_incomplete_tokens_are_not_valid() -> None:
     assert tokens.verify(forged(exp=int(time.time()) - 1)) is None
     assert tokens.verify(forged(aud="somebody.else")) is None
     assert tokens.verify(forged(sub=None)) is None
-    assert tokens.verify(tokens.issue("alice", -1)[0]) is None
+    expired, _ = tokens.issue("alice", -1)
+    assert (tokens.verify(expired), tokens.has_expired(expired)) == (None, True)
+    signed_by_another = jwt.encode({"sub": "a", "aud": tokens.AUDIENCE, "exp": 1}, "x" * 32, algorithm="HS256")
+    assert not tokens.has_expired(signed_by_another)
+    assert not tokens.has_expired("nonsense")
 
 
 def test_a_token_signed_with_the_last_secret_still_opens(settings: Any) -> None:
@@ -130,6 +135,28 @@ def test_a_revocation_that_never_reached_redis_does_so_with_the_next_mirroring()
     ApiKey.objects.filter(pk=key.pk).update(revoked_at="2026-01-01T00:00:00Z")
     assert keys.find(secret) is not None
     keys.mirror_all()
+    assert keys.find(secret) is None
+
+
+def test_what_the_two_servers_disagree_on_is_mended_by_the_next_mirroring() -> None:
+    key, secret = keys.create("a producer", ["send", "read"])
+    ApiKey.objects.filter(pk=key.pk).update(scopes=["read"])
+    keys.mirror_all()
+    assert keys.find(secret) == keys.Grant(key.pk, "a producer", ["read"], "1000/s")
+
+
+def test_a_revocation_between_the_look_and_the_mending_holds(monkeypatch: Any) -> None:
+    key, secret = keys.create("a producer")
+    ApiKey.objects.filter(pk=key.pk).update(rate="1/s")
+    stale = ApiKey.objects.get(pk=key.pk)
+    run = scripts.run
+
+    def revoke_first(*arguments: Any) -> Any:
+        keys.revoke(key)
+        return run(*arguments)
+
+    monkeypatch.setattr(scripts, "run", revoke_first)
+    keys._mend(stale)
     assert keys.find(secret) is None
 
 
@@ -190,6 +217,9 @@ def test_a_session_counts_for_staff_only_and_writes_need_the_csrf_token() -> Non
         assert status(visitor, method, path) == 403
         assert status(staff_client, method, path) in {200, 202}
     assert status(careless, "post", "/api/notify") == 403
+    token = careless.get("/admin/password_change/").cookies["csrftoken"].value
+    careful = careless.post("/api/notify", EVENT, content_type="application/json", headers={"X-CSRFToken": token})
+    assert careful.status_code == 202
 
 
 def test_a_bearer_token_decides_alone_even_beside_a_session() -> None:

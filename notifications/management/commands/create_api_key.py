@@ -1,6 +1,5 @@
 """`manage.py create_api_key`: a key for a producer."""
 
-import re
 from argparse import ArgumentParser
 from typing import Any
 
@@ -11,8 +10,6 @@ from redis.exceptions import RedisError
 
 from notifications.access import keys
 from notifications.access.principal import SCOPES
-
-RATE = re.compile(r"[1-9][0-9]{0,8}/[smhd]")
 
 
 class Command(BaseCommand):
@@ -37,8 +34,8 @@ class Command(BaseCommand):
         settings.NOTIFY.require("database_url", "redis_url")
         if not 1 <= len(options["name"]) <= 100:
             raise CommandError("NAME must be 1 to 100 characters")
-        if not RATE.fullmatch(options["rate"]):
-            raise CommandError("--rate must be a number and a unit of time: 1000/s, 20/m, 500/h, 10000/d")
+        if not keys.RATE.fullmatch(options["rate"]):
+            raise CommandError(f"--rate {keys.RATE_RULE}")
         try:
             _, secret = keys.create(options["name"], options["scope"] or SCOPES, options["rate"])
         except (DatabaseError, RedisError) as error:
