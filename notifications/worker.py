@@ -99,8 +99,9 @@ class Worker:
         stored, refused = store_batch(checked.good)
         self._announcer.stored(stored)
         dead = checked.dead + refused
-        given_up = {letter.entry for letter in dead}
-        done = [(entry, event.id) for entry, event in checked.good if entry not in given_up]
+        # By identity: the hash of an entry would go through its payload.
+        given_up = {id(letter.entry) for letter in dead}
+        done = [(entry, event.id) for entry, event in checked.good if id(entry) not in given_up]
         self._reader.settle(done, dead)
         for letter in dead:
             log.warning("event.dead", id=letter.event_id, reason=letter.reason, error=letter.error)

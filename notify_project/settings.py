@@ -73,7 +73,15 @@ def _database() -> dict[str, Any]:
     database["OPTIONS"] = {
         **database.get("OPTIONS", {}),
         "connect_timeout": 3,
-        "pool": {"min_size": 0, "max_size": NOTIFY.database_pool, "timeout": 3, "max_idle": 60},
+        "pool": {
+            "min_size": 0,
+            "max_size": NOTIFY.database_pool,
+            "max_idle": 60,
+            "timeout": 3,
+            # Its own back-off doubles for minutes, in which requests fail though the server is back. Given up at once,
+            # the next request tries again.
+            "reconnect_timeout": 0.5,
+        },
     }
     # The pool looks at a connection before it hands it out, so a restarted server costs no request an error.
     database["CONN_HEALTH_CHECKS"] = True

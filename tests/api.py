@@ -31,9 +31,13 @@ class Api:
         """POST JSON."""
         return self._client.post(path, json=body, headers=headers)
 
+    def request(self, path: str) -> httpx.Response:
+        """GET, whatever the answer."""
+        return self._client.get(path)
+
     def get(self, path: str) -> Any:
         """GET, and the JSON of an answer that has to be 200."""
-        answer = self._client.get(path)
+        answer = self.request(path)
         assert answer.status_code == 200, answer.text
         return answer.json()
 

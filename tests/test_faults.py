@@ -101,6 +101,21 @@ def test_while_postgresql_is_down_events_are_accepted_and_arrive_when_it_is_back
     truth.assert_kept(own_stack, accepted)
 
 
+@pytest.mark.one_shard_is_enough
+def test_reading_works_again_soon_after_a_longer_outage(own_stack: Stack) -> None:
+    own_stack.start_web()
+    with Api(own_stack) as api:
+        api.get("/api/notifications?recipient=alice")
+        own_stack.postgresql.stop()
+        # Long enough for a doubling back-off to sleep through the return.
+        for _ in range(6):
+            answer = api.request("/api/notifications?recipient=alice")
+            assert answer.status_code == 503
+            assert int(answer.headers["Retry-After"]) > 0
+        own_stack.postgresql.start()
+        wait_until(lambda: api.request("/api/notifications?recipient=alice").status_code == 200, 5, "still not reading")
+
+
 def test_postgresql_killed_under_load_costs_nothing(own_stack: Stack) -> None:
     own_stack.start_web()
     worker = own_stack.start_worker()
