@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 from uuid import UUID
 
@@ -22,8 +23,8 @@ from notifications.models import Notification
 DEFAULT_LIMIT: Final = 20
 MAX_LIMIT: Final = 100
 TRUE: Final = frozenset({"true", "1"})
-FALSE: Final = frozenset({"false", "0", ""})
-PARAMETERS: Final = frozenset({"recipient", "unread", "type", "limit", "cursor"})
+FALSE: Final = frozenset({"false", "0"})
+LIMITS: Final = frozenset(str(limit) for limit in range(1, MAX_LIMIT + 1))
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -100,25 +101,29 @@ def _may_see(caller: Principal, recipient: str) -> bool:
 
 
 def _page_of(request: Request) -> Page:
-    query, errors = request.query_params, []
-    for name in query:
-        if name not in PARAMETERS:
-            known = ", ".join(sorted(PARAMETERS))
-            errors.append(FieldError(f"/{events.pointer_token(name)}", f"is not one of: {known}"))
-    limit = query.get("limit", str(DEFAULT_LIMIT))
-    if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:9]) <= MAX_LIMIT):
-        errors.append(FieldError("/limit", f"must be a whole number from 1 to {MAX_LIMIT}"))
-    unread = query.get("unread", "").lower()
-    if unread not in TRUE | FALSE:
-        errors.append(FieldError("/unread", "must be true or false"))
-    before = _before(query["cursor"]) if "cursor" in query else None
-    if "cursor" in query and before is None:
-        errors.append(FieldError("/cursor", "must be the 'next' of an earlier page"))
-    if "type" in query and not _fits(query["type"], events.EventType):
-        errors.append(FieldError("/type", events.TYPE_RULE))
-    if errors:
+    # `type=` in an address that some template made asks for nothing.
+    query = {name: value for name, value in request.query_params.dict().items() if value}
+    if errors := [*_unknown(query), *_out_of_bounds(query)]:
         raise Invalid(errors)
-    return Page(_recipient_of(request), unread in TRUE, query.get("type"), int(limit), before)
+    return Page(
+        recipient=_recipient_of(request),
+        unread=query.get("unread", "").lower() in TRUE,
+        type=query.get("type"),
+        limit=int(query.get("limit", DEFAULT_LIMIT)),
+        before=_before(query["cursor"]) if "cursor" in query else None,
+    )
+
+
+def _unknown(query: Mapping[str, str]) -> Iterator[FieldError]:
+    known = ", ".join(sorted(BOUNDS))
+    for name in query.keys() - BOUNDS.keys():
+        yield FieldError(f"/{events.pointer_token(name)}", f"is not one of: {known}")
+
+
+def _out_of_bounds(query: Mapping[str, str]) -> Iterator[FieldError]:
+    for name, (rule, keeps) in BOUNDS.items():
+        if name in query and not keeps(query[name]):
+            yield FieldError(f"/{name}", rule)
 
 
 def _recipient_of(request: Request) -> str:
@@ -127,7 +132,6 @@ def _recipient_of(request: Request) -> str:
     recipient = request.query_params.get("recipient") or caller.recipient
     if recipient is None:
         raise Invalid([FieldError("/recipient", events.REQUIRED)])
-    check_recipient(recipient)
     if not _may_see(caller, recipient):
         raise PermissionDenied("A recipient's token opens that recipient's inbox only.")
     return recipient
@@ -146,3 +150,13 @@ def _before(cursor: str) -> int | None:
     digits = text[1:]
     valid = text[:1] == "s" and digits.isascii() and digits.isdigit() and len(digits) < 19
     return int(digits) if valid else None
+
+
+# What each parameter takes, as a sentence and as a check.
+BOUNDS: Final[dict[str, tuple[str, Callable[[str], bool]]]] = {
+    "recipient": (events.RECIPIENT_RULE, lambda value: _fits(value, events.Recipient)),
+    "unread": ("must be true or false", lambda value: value.lower() in TRUE | FALSE),
+    "type": (events.TYPE_RULE, lambda value: _fits(value, events.EventType)),
+    "limit": (f"must be a whole number from 1 to {MAX_LIMIT}", lambda value: value in LIMITS),
+    "cursor": ("must be the 'next' of an earlier page", lambda value: _before(value) is not None),
+}

@@ -192,6 +192,7 @@ def test_an_inbox_is_listed_newest_first_in_pages(producer: Caller, inbox_of_25:
     assert pages(producer, "recipient=alice") == [list(range(25, 5, -1)), list(range(5, 0, -1))]
     assert pages(producer, "recipient=alice&limit=25") == [list(range(25, 0, -1))]
     assert pages(producer, "recipient=nobody") == [[]]
+    assert pages(producer, "recipient=alice&limit=25&unread=&type=&cursor=") == [list(range(25, 0, -1))]
     assert pages(Caller(tokens.issue("alice", 60)[0]), "limit=100") == [list(range(25, 0, -1))]
 
 
@@ -225,7 +226,6 @@ def test_an_inbox_is_filtered_by_type_and_by_unread(producer: Caller, inbox_of_2
         ("recipient=alice&limit=99999999999999999999999", "/limit"),
         ("recipient=alice&unread=maybe", "/unread"),
         ("recipient=alice&cursor=nonsense", "/cursor"),
-        ("recipient=alice&cursor=", "/cursor"),
         ("recipient=alice&cursor=cw", "/cursor"),
         ("recipient=alice&surprise=1", "/surprise"),
         ("recipient=alice&type=a%00b", "/type"),
