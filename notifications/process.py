@@ -26,6 +26,7 @@ log = structlog.get_logger("notify.process")
 BEAT_SECONDS: Final = 2.0
 # A step that takes longer than this is stuck; its process stops saying that it works, and others claim what it holds.
 STUCK_SECONDS: Final = 60.0
+STATEMENT_TIMEOUT_MS: Final = 30_000
 FIRST_WAIT_SECONDS: Final = 0.1
 LONGEST_WAIT_SECONDS: Final = 5.0
 
@@ -86,8 +87,13 @@ def run(kind: str, duty: Duty) -> None:
 
 
 def single_connection() -> None:
-    """One database connection for a process of one thread; the pool is the web's, with its many."""
-    connections["default"].settings_dict["OPTIONS"].pop("pool", None)
+    """One database connection for a process of one thread; the pool is the web's, with its many.
+
+    No statement of it may take as long as a step that counts as stuck.
+    """
+    options = connections["default"].settings_dict["OPTIONS"]
+    options.pop("pool", None)
+    options["options"] = f"{options.get('options', '')} -c statement_timeout={STATEMENT_TIMEOUT_MS}".strip()
 
 
 def _spare_the_collector() -> None:

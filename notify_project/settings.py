@@ -67,12 +67,19 @@ TEMPLATES = [
 ]
 
 
+IDLE_IN_TRANSACTION_MS = 5000
+
+
 def _database() -> dict[str, Any]:
     """The default database. The web draws from a pool; a command drops it for one connection of its own."""
     database: dict[str, Any] = dict(dj_database_url.parse(NOTIFY.database_url))
+    given = database.get("OPTIONS", {})
     database["OPTIONS"] = {
-        **database.get("OPTIONS", {}),
+        **given,
         "connect_timeout": 3,
+        # A process that stands still in the middle of a transaction (a stopped container, a lost host) holds the locks
+        # of the inboxes it touched. The server ends such a transaction; ours take milliseconds between two statements.
+        "options": f"{given.get('options', '')} -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_MS}".strip(),
         "pool": {
             "min_size": 0,
             "max_size": NOTIFY.database_pool,

@@ -63,6 +63,8 @@ def free_port() -> int:
 def clean_environment(**variables: str) -> dict[str, str]:
     """This process' environment without anything that Notify reads, and with `variables`."""
     known = {variable_name(field) for field in Configuration.__struct_fields__}
+    # Few shells set it, and with it nobody would notice a line that stays in a buffer.
+    known.add("PYTHONUNBUFFERED")
     return {name: value for name, value in os.environ.items() if name not in known} | variables
 
 

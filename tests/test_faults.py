@@ -1,6 +1,7 @@
 """What must not be lost, doubled or miscounted when processes are killed and servers go away. Real signals."""
 
 import random
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -196,6 +197,34 @@ def test_a_worker_that_stood_still_and_goes_on_doubles_nothing(own_stack: Stack)
         assert frozen.returncode is None
         frozen.terminate()
         assert frozen.wait(10) == 0
+    truth.assert_kept(own_stack, accepted)
+
+
+STANDS_STILL_WITH_A_LOCK = """
+import os, signal, django
+django.setup()
+from django.db import transaction
+from notifications.models import Inbox
+with transaction.atomic():
+    Inbox.objects.select_for_update().get(recipient="alice")
+    print("locked", flush=True)
+    os.kill(os.getpid(), signal.SIGSTOP)
+"""
+
+
+@pytest.mark.one_shard_is_enough
+def test_a_process_that_stands_still_in_a_transaction_does_not_hold_an_inbox_for_ever(own_stack: Stack) -> None:
+    own_stack.start_web()
+    own_stack.start_worker()
+    with Api(own_stack) as api:
+        accepted = [api.notify("alice")]
+        truth.wait_for_rest(own_stack)
+        own_stack.env["DJANGO_SETTINGS_MODULE"] = "notify_project.settings"
+        frozen = own_stack.start([sys.executable, "-c", STANDS_STILL_WITH_A_LOCK])
+        wait_until(lambda: "locked" in frozen.log(), message="never got the lock")
+        accepted.append(api.notify("alice"))
+        truth.wait_for_rest(own_stack, timeout=30)
+        assert frozen.returncode is None, "it ended, and its locks with it: this showed nothing"
     truth.assert_kept(own_stack, accepted)
 
 

@@ -35,9 +35,14 @@ class Command(BaseCommand):
             ),
             os.environ,
             new_api_key=new_secret,
-            say=self.stdout.write,
+            say=self._say,
         )
         try:
             deployment.run()
         except (StartError, OSError) as error:
             raise SystemExit(f"notify: {error}") from None
+
+    def _say(self, text: str) -> None:
+        """Print at once: into a pipe or a file, Python would keep it until the end, hours later."""
+        self.stdout.write(text)
+        self.stdout.flush()
