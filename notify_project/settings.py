@@ -67,7 +67,7 @@ TEMPLATES = [
 ]
 
 
-IDLE_IN_TRANSACTION_MS = 5000
+END_IDLE_TRANSACTIONS = "-c idle_in_transaction_session_timeout=5000"
 
 
 def _database() -> dict[str, Any]:
@@ -79,7 +79,7 @@ def _database() -> dict[str, Any]:
         "connect_timeout": 3,
         # A process that stands still in the middle of a transaction (a stopped container, a lost host) holds the locks
         # of the inboxes it touched. The server ends such a transaction; ours take milliseconds between two statements.
-        "options": f"{given.get('options', '')} -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_MS}".strip(),
+        "options": f"{given.get('options', '')} {END_IDLE_TRANSACTIONS}".strip(),
         "pool": {
             "min_size": 0,
             "max_size": NOTIFY.database_pool,
