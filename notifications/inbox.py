@@ -17,6 +17,7 @@ from notifications.store import InboxState
 log = structlog.get_logger("notify.inbox")
 
 RESUME_LIMIT: Final = 500
+MAX_IDS: Final = 1000  # that one call may name to be marked read
 
 
 class Missed(NamedTuple):

@@ -19,6 +19,7 @@ except ConfigurationError as error:
 SECRET_KEY = NOTIFY.secret_key
 SECRET_KEY_FALLBACKS = split_list(NOTIFY.secret_key_fallbacks)
 ALLOWED_HOSTS = split_list(NOTIFY.allowed_hosts)
+NOTIFY_ALLOWED_ORIGINS = split_list(NOTIFY.allowed_origins)
 DEBUG = NOTIFY.debug
 
 INSTALLED_APPS = [

@@ -18,7 +18,7 @@ from notifications.api.reading import check_recipient
 from notifications.exceptions import FieldError, Invalid
 from notifications.representation import timestamp
 
-MAX_IDS: Final = 1000
+IDS_RULE: Final = f"must be 1 to {inbox.MAX_IDS} ids of notifications"
 
 
 class ReadBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -27,7 +27,9 @@ class ReadBody(msgspec.Struct, forbid_unknown_fields=True):
     ids: (
         Annotated[
             list[UUID],
-            Meta(min_length=1, max_length=MAX_IDS, description=f"must be 1 to {MAX_IDS} ids of notifications"),
+            Meta(
+                min_length=1, max_length=inbox.MAX_IDS, description=f"must be 1 to {inbox.MAX_IDS} ids of notifications"
+            ),
         ]
         | None
     ) = None

@@ -36,7 +36,6 @@ TRY_LATER: Final = 1013  # registered for WebSockets (RFC 6455's registry): the 
 
 MAX_FRAME_CHARACTERS: Final = 64 * 1024
 MAX_WAITING_FRAMES: Final = 2000
-MAX_IDS: Final = 1000
 
 
 class FrameError(Exception):
@@ -208,8 +207,7 @@ def origin_allowed(origin: str, host: str) -> bool:
     """
     if not origin:
         return True
-    allowed = [item.strip() for item in settings.NOTIFY.allowed_origins.split(",") if item.strip()]
-    if origin in allowed or "*" in allowed:
+    if origin in settings.NOTIFY_ALLOWED_ORIGINS or "*" in settings.NOTIFY_ALLOWED_ORIGINS:
         return True
     try:
         parts = urlsplit(origin)
@@ -238,8 +236,8 @@ def _ids_of(message: dict[str, Any]) -> list[UUID] | None:
     if message.get("all") is True and "ids" not in message:
         return None
     ids = message.get("ids")
-    if "all" in message or not isinstance(ids, list) or not 1 <= len(ids) <= MAX_IDS:
-        raise FrameError("invalid_frame", f"either /all is true or /ids has 1 to {MAX_IDS} ids")
+    if "all" in message or not isinstance(ids, list) or not 1 <= len(ids) <= inbox.MAX_IDS:
+        raise FrameError("invalid_frame", f"either /all is true or /ids has 1 to {inbox.MAX_IDS} ids")
     try:
         return msgspec.convert(ids, list[UUID])
     except msgspec.ValidationError:

@@ -115,11 +115,11 @@ class Hub:
 
     async def _beat(self) -> None:
         """Once a second: renew the presence of those whose turn it is, and send them `sync`."""
-        healthy = True
+        done, healthy = int(time.monotonic()), True
         while True:
-            await asyncio.sleep(1.0 - time.time() % 1.0)
-            turn = int(time.time()) % settings.NOTIFY.heartbeat_seconds
-            recipients = tuple(self._turns[turn])
+            await asyncio.sleep(1.0)
+            now = int(time.monotonic())
+            recipients = self._due(done, now)
             try:
                 if recipients:
                     await self._sync(recipients)
@@ -127,10 +127,16 @@ class Hub:
                 if healthy:
                     log.warning("gateway.beat_failed", error=repr(error))
                 healthy = False
-            else:
-                if recipients and not healthy:
-                    log.info("gateway.beat_restored")
-                healthy = healthy or bool(recipients)
+                continue
+            if recipients and not healthy:
+                log.info("gateway.beat_restored")
+            done, healthy = now, healthy or bool(recipients)
+
+    def _due(self, done: int, now: int) -> tuple[str, ...]:
+        """Whose turn has come since the second done last; after an outage or a slow beat nobody is left out."""
+        heartbeat = settings.NOTIFY.heartbeat_seconds
+        seconds = range(max(done, now - heartbeat) + 1, now + 1)
+        return tuple(recipient for second in seconds for recipient in self._turns[second % heartbeat])
 
     async def _sync(self, recipients: tuple[str, ...]) -> None:
         counts = {recipient: len(self._sockets.get(recipient, ())) for recipient in recipients}
