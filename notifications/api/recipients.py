@@ -27,9 +27,7 @@ class ReadBody(msgspec.Struct, forbid_unknown_fields=True):
     ids: (
         Annotated[
             list[UUID],
-            Meta(
-                min_length=1, max_length=inbox.MAX_IDS, description=f"must be 1 to {inbox.MAX_IDS} ids of notifications"
-            ),
+            Meta(min_length=1, max_length=inbox.MAX_IDS, description=IDS_RULE),
         ]
         | None
     ) = None
