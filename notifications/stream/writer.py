@@ -85,13 +85,13 @@ class Writer:
         return reserved
 
     def finish(self, batch: list[Event], once: Once, answer: bytes) -> None:
-        """Add the events of a reserved request and complete its record; releases it when the backlog is full."""
-        try:
-            self.add(batch)
-        except BacklogFull:
-            self._complete(once, answer, "release")
-            raise
-        self._complete(once, answer, "done")
+        """Add the events of a reserved request and complete its record.
+
+        Whatever keeps them from being added, a full backlog too, the reservation stays: another request with the key
+        may have added some by now, and only under the reserved ids is adding them again harmless.
+        """
+        self.add(batch)
+        self._complete(once, answer)
 
     def _check_room(self, involved: dict[int, list[Event]]) -> None:
         """Look at the backlog of each shard. What comes in between is let through: the limit need not be exact."""
@@ -142,9 +142,9 @@ class Writer:
         )
         return Pending(rest[0]) if outcome == b"pending" else _answered(outcome, rest)
 
-    def _complete(self, once: Once, answer: bytes, end: str) -> None:
+    def _complete(self, once: Once, answer: bytes) -> None:
         reserved = once.fingerprint.encode() + answer
-        scripts.run(self._shards.client, "complete", [once.key(self._home(once))], [reserved, end])
+        scripts.run(self._shards.client, "complete", [once.key(self._home(once))], [reserved])
 
     def _home(self, once: Once) -> int:
         """The shard of a record: by key and caller, as the same key may come with other recipients (a conflict)."""
