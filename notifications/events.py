@@ -12,7 +12,7 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Final, Literal, get_args, get_type_hints
 
 import msgspec
@@ -91,7 +91,19 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     data: msgspec.Raw = msgspec.Raw(b"{}")
     source: Source = "api"
     source_id: str | None = None
+    # How many attempts failed, why the last one did, and when the first one did (Unix ms). A replay begins a new life.
     attempts: int = 0
+    last_error: str | None = None
+    first_failed_ms: int | None = None
+    life: int = 0
+
+
+class Outline(msgspec.Struct, frozen=True):
+    """As much as can be told of a payload that need not be an event."""
+
+    id: str = ""
+    recipient: str = ""
+    type: str = ""
 
 
 _draft_decoder = msgspec.json.Decoder(Draft)
@@ -142,6 +154,21 @@ def decode(payload: bytes) -> Event:
         raise Invalid([FieldError("", f"is not an event that this release can read: {error}")]) from error
 
 
+def outline(payload: bytes) -> Outline:
+    """What can be told of a payload that `decode` refuses: its id, recipient and type, each empty where it is none."""
+    try:
+        fields = msgspec.json.decode(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return Outline()
+    if not isinstance(fields, dict):
+        return Outline()
+    return Outline(
+        id=_text_that(_is_id, fields.get("id")),
+        recipient=_text_that(lambda text: _fits(text, Recipient), fields.get("recipient")),
+        type=_text_that(lambda text: _fits(text, EventType), fields.get("type")),
+    )
+
+
 def new_id(recipient: str) -> str:
     """A fresh UUIDv7 (RFC 9562, section 5.7): 48 bits of Unix milliseconds, 58 random ones, and a route.
 
@@ -167,6 +194,28 @@ def route_of(event_id: str) -> int:
 def accepted_ms(event_id: str) -> int:
     """When an id was made: Unix milliseconds, the time bits of its UUIDv7."""
     return int(event_id[:8] + event_id[9:13], 16)
+
+
+def with_route(event_id: str, recipient: str) -> str:
+    """This id with the route of a recipient; of an id that `new_id` made for that recipient, the id itself."""
+    return f"{event_id[:-4]}{route(recipient):04x}"
+
+
+def _text_that(keeps: Callable[[str], bool], value: object) -> str:
+    return value if isinstance(value, str) and keeps(value) else ""
+
+
+def _is_id(text: str) -> bool:
+    """Whether a text is a UUID as `new_id` writes it."""
+    return re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", text) is not None
+
+
+def _fits(value: str, kind: Any) -> bool:  # noqa: ANN401 - an annotated type
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        return False
+    return True
 
 
 def _explain(document: bytes | msgspec.Raw, at: str) -> list[FieldError]:

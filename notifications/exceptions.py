@@ -22,6 +22,10 @@ class Invalid(NotifyError):
         super().__init__("; ".join(f"{error.pointer or '/'}: {error.detail}" for error in errors))
 
 
+class Retry(NotifyError):
+    """This attempt failed, and another may succeed: the event is tried again later, a few times."""
+
+
 class IdempotencyConflict(NotifyError):
     """The idempotency key was used within its life for a request with another body."""
 

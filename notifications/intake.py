@@ -9,9 +9,10 @@ from typing import Final
 import msgspec
 from django.conf import settings
 
-from notifications import events, wiring
+from notifications import events, failpoints, faults, wiring
 from notifications.events import Draft, Event
 from notifications.exceptions import FieldError, Invalid
+from notifications.stream.keys import Lane
 from notifications.stream.writer import Once, Pending, Replayed
 
 MAX_BATCH: Final = 1000
@@ -57,6 +58,13 @@ class _Ids(msgspec.Struct):
     results: "list[_Ids]" = []
 
 
+def parse(document: bytes | msgspec.Raw, *, at: str = "") -> Draft:
+    """The draft in a JSON document that stands at the pointer `at`. Raises Invalid with every broken rule."""
+    draft = events.parse(document, at=at)
+    faults.check(draft, at)
+    return draft
+
+
 def idempotency(caller: str, key: str, endpoint: str, body: bytes) -> Once:
     """The record of a request that takes effect once, for as long as NOTIFY_IDEMPOTENCY_HOURS says."""
     fingerprint = hashlib.sha256(endpoint.encode() + b"\n" + body).hexdigest()[:32]
@@ -70,7 +78,7 @@ def idempotency(caller: str, key: str, endpoint: str, body: bytes) -> Once:
 
 def accept_one(document: bytes, once: Once | None = None) -> Answer:
     """Accept the event in a JSON document. Raises Invalid, IdempotencyConflict, Refused or RedisError."""
-    draft = events.parse(document)
+    draft = parse(document)
     event_id = events.new_id(draft.recipient)
     return _accept([draft], [event_id], msgspec.json.encode(Accepted(event_id)), once)
 
@@ -81,7 +89,7 @@ def accept_batch(document: bytes, once: Once | None = None) -> Answer:
     drafts: list[Draft] = []
     for number, part in enumerate(_parts(document)):
         try:
-            draft = events.parse(part, at=f"/notifications/{number}")
+            draft = parse(part, at=f"/notifications/{number}")
         except Invalid as invalid:
             results.append(Rejected(invalid.errors))
         else:
@@ -99,10 +107,20 @@ def send(draft: Draft) -> str:
     return event_id
 
 
+def readmit(batch: list[Event], lane: Lane = "live") -> None:
+    """Take dead events in again, under the ids they have. Repeating it is harmless.
+
+    Raises BacklogFull or RedisError, and then some may be in: repeat it.
+    """
+    wiring.writer(lane).readmit(batch)
+
+
 def _accept(drafts: list[Draft], ids: list[str], body: bytes, once: Once | None) -> Answer:
     batch = _events(drafts, ids)
+    failpoints.reach("intake.parsed")
     if once is None:
         wiring.writer().add(batch)
+        failpoints.reach("intake.accepted")
         return Answer(body)
     earlier = wiring.writer().add_once(batch, once, body)
     if isinstance(earlier, Pending):

@@ -1,10 +1,14 @@
-"""One event's life: wherever it is now, from the stream to the table."""
+"""One event's life: wherever it is now, from the stream to the table, or in an app that took it over."""
 
+from collections.abc import Callable
+from functools import cache
 from uuid import UUID
 
+from django.conf import settings
 from django.db import DatabaseError
+from django.utils.module_loading import import_string
 
-from notifications import events, representation, wiring
+from notifications import representation, wiring
 from notifications.models import Notification
 from notifications.stream import states
 
@@ -25,4 +29,12 @@ def life(event_id: UUID) -> dict[str, object] | None:
         row = None
     if row is not None:
         return representation.life_of_row(row)
-    return in_flight and representation.life_of_event(events.decode(in_flight.payload), in_flight)
+    if in_flight is not None:
+        return representation.life_of_event(in_flight)
+    return next((found for look in _elsewhere() if (found := look(event_id)) is not None), None)
+
+
+@cache
+def _elsewhere() -> list[Callable[[UUID], dict[str, object] | None]]:
+    """Apps that stand on the core keep lives, too, and the core knows none of them: the settings name their looks."""
+    return [import_string(path) for path in settings.NOTIFY_LIVES_ELSEWHERE]

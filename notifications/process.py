@@ -2,7 +2,7 @@
 
 A command is a `Duty`: `step` does one unit of work, and may raise when a server is away. `run` calls it until a signal
 says stop. An outage is nobody's failure: it is logged once when it begins and once when it ends, and in between the
-same step is tried again with a jittered back-off.
+same step is tried again with a jittered back-off. A step that has to wait does so by `pause`, which ends at the signal.
 """
 
 import gc
@@ -12,7 +12,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Final, Protocol, Self
@@ -28,12 +28,17 @@ BEAT_SECONDS: Final = 2.0
 STUCK_SECONDS: Final = 60.0
 STATEMENT_TIMEOUT_MS: Final = 30_000
 FIRST_WAIT_SECONDS: Final = 0.1
-LONGEST_WAIT_SECONDS: Final = 5.0
+# Work goes on within five seconds of a server's return; the rest of them is for the work.
+LONGEST_WAIT_SECONDS: Final = 2.0
 
 # A batch makes tens of thousands of objects, of which reference counts free all but a few.
 COLLECT_AFTER: Final = (100_000, 50, 50)
 
 OUTAGES: Final = (DatabaseError, InterfaceError, RedisError, OSError)
+
+
+class Stopping(Exception):
+    """The process was asked to end while a step was waiting."""
 
 
 class Duty(Protocol):
@@ -49,8 +54,25 @@ class Duty(Protocol):
         """The last call: give back what is held."""
 
 
+class Chore:
+    """Something that a duty does now and then, between two units of work."""
+
+    def __init__(self, every_seconds: float, work: Callable[[], object]) -> None:
+        self._every = every_seconds
+        self._work = work
+        self._due = 0.0
+
+    def do_if_due(self) -> None:
+        """Do it when its time has come. One that says there is more (True) stays due; one that fails is put off."""
+        now = time.monotonic()
+        if now >= self._due:
+            self._due = now + self._every
+            if self._work() is True:
+                self._due = now
+
+
 class BackOff:
-    """Waits that double up to five seconds, each spread by jitter so that processes do not return in step."""
+    """Waits that double up to two seconds, each spread by jitter so that processes do not return in step."""
 
     def __init__(self) -> None:
         self._wait = FIRST_WAIT_SECONDS
@@ -71,13 +93,21 @@ def consumer_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{time.time_ns() // 1_000_000}"
 
 
+def pause(seconds: float) -> None:
+    """Wait inside a step; such a wait is no standstill, however long. Raises Stopping at SIGTERM."""
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0:
+        _life.advance()
+        if _life.stopping.wait(min(left, BEAT_SECONDS)):
+            raise Stopping
+
+
 def run(kind: str, duty: Duty) -> None:
     """Run a duty until SIGTERM or SIGINT; then finish the step, give back what is held, say goodbye."""
-    stopping = threading.Event()
     _spare_the_collector()
-    with _signals(stopping), _Beat(duty) as beat:
+    with _signals(), _Beat(duty):
         log.info("process.started", kind=kind, pid=os.getpid())
-        _steps(duty, stopping, beat)
+        _steps(duty)
         try:
             duty.stop()
         except OUTAGES as error:
@@ -103,18 +133,39 @@ def _spare_the_collector() -> None:
     gc.set_threshold(*COLLECT_AFTER)
 
 
-def _steps(duty: Duty, stopping: threading.Event, beat: "_Beat") -> None:
+class _Life:
+    """This process' one life: whether it was asked to end, and when it was last seen to get on."""
+
+    def __init__(self) -> None:
+        self.stopping = threading.Event()
+        self._advanced = time.monotonic()
+
+    def advance(self) -> None:
+        """The main thread is alive."""
+        self._advanced = time.monotonic()
+
+    def is_stuck(self) -> bool:
+        """Whether the main thread has been at one step for longer than any step takes."""
+        return time.monotonic() - self._advanced > STUCK_SECONDS
+
+
+_life: Final = _Life()
+
+
+def _steps(duty: Duty) -> None:
     back_off, outage = BackOff(), False
-    while not stopping.is_set():
-        beat.progress()
+    while not _life.stopping.is_set():
+        _life.advance()
         try:
             duty.step()
+        except Stopping:
+            return
         except OUTAGES as error:
             if not outage:
                 log.warning("process.outage", error=repr(error))
             outage = True
             connections.close_all()
-            stopping.wait(back_off.next())
+            _life.stopping.wait(back_off.next())
         else:
             if outage:
                 log.info("process.outage_over")
@@ -128,7 +179,6 @@ class _Beat:
     def __init__(self, duty: Duty) -> None:
         self._duty = duty
         self._over = threading.Event()
-        self._progress = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="notify-beat", daemon=True)
 
     def __enter__(self) -> Self:
@@ -139,13 +189,9 @@ class _Beat:
         self._over.set()
         self._thread.join(timeout=BEAT_SECONDS)
 
-    def progress(self) -> None:
-        """The main thread is alive."""
-        self._progress = time.monotonic()
-
     def _run(self) -> None:
         while not self._over.wait(BEAT_SECONDS):
-            if time.monotonic() - self._progress > STUCK_SECONDS:
+            if _life.is_stuck():
                 continue
             try:
                 self._duty.beat()
@@ -155,10 +201,10 @@ class _Beat:
 
 
 @contextmanager
-def _signals(stopping: threading.Event) -> Iterator[None]:
+def _signals() -> Iterator[None]:
     def stop(number: int, _: FrameType | None) -> None:
         log.info("process.stopping", signal=signal.Signals(number).name)
-        stopping.set()
+        _life.stopping.set()
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:

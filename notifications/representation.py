@@ -8,6 +8,7 @@ import msgspec
 
 from notifications import events
 from notifications.events import Event
+from notifications.exceptions import Invalid
 from notifications.models import Notification
 from notifications.store import StoredEvent
 from notifications.stream.states import InFlight
@@ -71,8 +72,26 @@ def shown_event(stored: StoredEvent) -> Shown:
     )
 
 
-def life_of_event(event: Event, state: InFlight) -> dict[str, object]:
-    """An event that is no row (yet), with its life so far."""
+def life_of_event(state: InFlight) -> dict[str, object] | None:
+    """An event that is no row (yet), with its life so far; None where its payload is none that can be read."""
+    try:
+        event = events.decode(state.payload)
+    except Invalid:
+        return None
+    return life_so_far(
+        event,
+        # On its way into the lane again, it is still being retried.
+        status="retrying" if state.status == "queued" and event.attempts else state.status,
+        attempts=max(event.attempts, state.attempts),
+        last_error=state.error or event.last_error,
+        next_attempt_at=timestamp_ms(state.due_ms) if state.due_ms else None,
+    )
+
+
+def life_so_far(
+    event: Event, *, status: str, attempts: int, last_error: str | None, next_attempt_at: str | None = None
+) -> dict[str, object]:
+    """The life of an event that is no row."""
     return {
         "id": event.id,
         "recipient": event.recipient,
@@ -81,13 +100,13 @@ def life_of_event(event: Event, state: InFlight) -> dict[str, object]:
         "title": event.title,
         "body": event.body,
         "data": event.data,
-        "status": state.status,
+        "status": status,
         "accepted_at": timestamp_ms(events.accepted_ms(event.id)),
         "stored_at": None,
         "read_at": None,
-        "attempts": max(event.attempts, state.attempts),
-        "last_error": state.error,
-        "next_attempt_at": None,
+        "attempts": attempts,
+        "last_error": last_error,
+        "next_attempt_at": next_attempt_at,
         "source": event.source,
         "source_id": event.source_id,
     }

@@ -14,6 +14,7 @@ import psycopg
 from django.db import connection, transaction
 from django.utils import timezone
 
+from notifications import failpoints
 from notifications.events import Event
 from notifications.models import Inbox, Notification
 
@@ -127,9 +128,11 @@ def _write(batch: Sequence[Event]) -> Stored:
     stored_at = timezone.now()
     with transaction.atomic():
         inboxes = _upsert_inboxes(arrivals)
+        failpoints.reach("store.counted")
         seqs = _assign_seqs(batch, arrivals, inboxes)
         if _insert(batch, seqs, stored_at) < len(batch):
             raise _AlreadyStored
+        failpoints.reach("store.inserted")
     return Stored([StoredEvent(event, seq, stored_at) for event, seq in zip(batch, seqs, strict=True)], inboxes)
 
 

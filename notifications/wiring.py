@@ -6,6 +6,7 @@ from django.conf import settings
 
 from notifications.stream.client import Shards, connect
 from notifications.stream.clock import ServerClock
+from notifications.stream.keys import Lane
 from notifications.stream.writer import Writer
 
 
@@ -19,14 +20,15 @@ def shards() -> Shards:
 
 
 @cache
-def writer() -> Writer:
-    """The way into the live lane. It accepts nothing later than its caller waits: a little before the time-out."""
+def writer(lane: Lane = "live") -> Writer:
+    """The way into a lane. It accepts nothing later than its caller waits: a little before the time-out."""
     timeout_ms = settings.NOTIFY.redis_timeout * 1000
     return Writer(
         shards(),
         max_backlog=settings.NOTIFY.max_backlog,
         clock=ServerClock(shards().client),
         patience_ms=int(timeout_ms * 0.9),
+        lane=lane,
     )
 
 

@@ -5,7 +5,8 @@ has no effect. An outage in any step leaves the batch held, and the next call be
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Iterable
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -13,63 +14,80 @@ import structlog
 from django.db import DatabaseError, DataError, IntegrityError
 from redis.exceptions import ResponseError
 
-from notifications import events, store, unread
+from notifications import events, failpoints, faults, retries, store, unread
 from notifications.access import keys
 from notifications.events import Event
-from notifications.exceptions import Invalid
+from notifications.exceptions import Invalid, Retry
 from notifications.live.announce import Announcer
+from notifications.process import OUTAGES, Chore
 from notifications.store import Stored
 from notifications.stream.client import Shards
-from notifications.stream.reader import Dead, Entry, Reader
+from notifications.stream.group import Entry, group_is_lost
+from notifications.stream.reader import Again, Dead, Done, Outcome, Reader
 
 log = structlog.get_logger("notify.worker")
 
 BLOCK_MS: Final = 2000
 CLAIM_SECONDS: Final = 2.0
 REPAIR_SECONDS: Final = 5.0
+FORGET_SECONDS: Final = 10.0
 MIRROR_KEYS_SECONDS: Final = 30.0
+# How long suspects are handled, one by one, before the next batch has its turn.
+SUSPECTS_SECONDS: Final = 0.5
 
 INVALID: Final = "invalid"
+RETRIES_EXHAUSTED: Final = "retries_exhausted"
+CRASH: Final = "crash"
+DEATHS_OF_A_KILLER: Final = 3
+
 # What no other attempt mends: PostgreSQL refuses this very row. Class 54 is "program limit exceeded".
 ROW_FAULTS: Final = (DataError, IntegrityError)
 LIMIT_EXCEEDED: Final = "54"
 
 
-class Checked(NamedTuple):
-    """A batch after the check: what can be stored, and what is dead already."""
+class Failure(NamedTuple):
+    """An entry that could not be handled: its event, where it holds one, and why. `Retry` may pass, the rest stays."""
 
-    good: list[tuple[Entry, Event]]
-    dead: list[Dead]
+    entry: Entry
+    event: Event | None
+    error: Invalid | Retry | DatabaseError
+
+
+Pairs = list[tuple[Entry, Event]]
 
 
 class Worker:
-    """One worker process' duty (see process.py)."""
+    """One worker process' duty (see process.py).
+
+    Entries that came to nobody before are handled a batch at a time. One that was delivered before is a suspect: it may
+    be what killed its worker. Suspects are handled one at a time, so that the one which kills is found, and nobody else
+    is blamed for it.
+    """
 
     def __init__(self, shards: Shards, reader: Reader, announcer: Announcer) -> None:
         self._reader = reader
         self._announcer = announcer
-        self._held: list[Entry] = []
+        self._batch: list[Entry] = []
+        self._suspects: deque[Entry] = deque()
         self._chores = [
             Chore(CLAIM_SECONDS, self._claim),
             Chore(REPAIR_SECONDS, partial(repair_mirrors, shards, announcer)),
+            Chore(FORGET_SECONDS, reader.remove_dead_consumers),
             Chore(MIRROR_KEYS_SECONDS, keys.mirror_all),
         ]
         self._reader_ready = False
 
     def step(self) -> None:
-        """Handle one batch: the one still held, or the next."""
+        """Handle the batch that is still held; or some suspects, and then the next batch."""
         try:
             self._ready()
-            if not self._held:
-                for chore in self._chores:
-                    chore.do_if_due()
-            if not self._held:
-                self._held = self._reader.read(block_ms=BLOCK_MS)
-            if self._held:
-                self._handle(self._held)
-                self._held = []
+            if not self._batch:
+                self._between_batches()
+            if self._batch:
+                self._settle(self._handle(self._batch))
+                self._batch = []
         except ResponseError as error:
-            if not str(error).startswith("NOGROUP"):
+            if not group_is_lost(error):
                 raise
             # A flushed Redis: the groups are made anew, and what was held went with the streams.
             log.warning("worker.group_lost")
@@ -88,69 +106,119 @@ class Worker:
             self._reader.create_groups()
             self._reader_ready = True
 
+    def _between_batches(self) -> None:
+        if not self._suspects:
+            for chore in self._chores:
+                chore.do_if_due()
+        self._handle_suspects()
+        if not self._batch:
+            self._batch = self._reader.read(block_ms=None if self._suspects else BLOCK_MS)
+            failpoints.reach("worker.read")
+
     def _claim(self) -> bool:
-        self._held = self._reader.claim()
-        if self._held:
-            log.info("worker.claimed", entries=len(self._held))
-        return bool(self._held)
+        claimed = self._reader.claim()
+        self._suspects += [entry for entry in claimed if entry.deaths is not None]
+        self._batch += [entry for entry in claimed if entry.deaths is None]
+        if claimed:
+            log.info("worker.claimed", entries=len(claimed), suspects=len(self._suspects))
+        return bool(claimed)
 
-    def _handle(self, entries: list[Entry]) -> None:
-        checked = check(entries)
-        stored, refused = store_batch(checked.good)
-        self._announcer.stored(stored)
-        dead = checked.dead + refused
-        # By identity: the hash of an entry would go through its payload.
-        given_up = {id(letter.entry) for letter in dead}
-        done = [(entry, event.id) for entry, event in checked.good if id(entry) not in given_up]
-        self._reader.settle(done, dead)
-        for letter in dead:
-            log.warning("event.dead", id=letter.event_id, reason=letter.reason, error=letter.error)
+    def _handle_suspects(self) -> None:
+        until = time.monotonic() + SUSPECTS_SECONDS
+        while self._suspects and time.monotonic() < until:
+            suspect = self._suspects[0]
+            self._settle(self._convict(suspect) or self._handle_alone(suspect))
+            self._suspects.popleft()
 
+    def _convict(self, suspect: Entry) -> list[Outcome]:
+        """Who was alone with its worker when that died, three times, is handled no more."""
+        if (suspect.deaths or 0) < DEATHS_OF_A_KILLER:
+            return []
+        error = f"its worker died {suspect.deaths} times while it handled this and nothing else"
+        return [Dead(suspect, *_told_of(suspect, suspect.deaths or 0, CRASH, error))]
 
-class Chore:
-    """Something that a worker does now and then, between two batches."""
-
-    def __init__(self, every_seconds: float, work: Callable[[], bool | None]) -> None:
-        self._every = every_seconds
-        self._work = work
-        self._due = 0.0
-
-    def do_if_due(self) -> None:
-        """Do it when its time has come. One that says there is more (True) stays due; one that fails is put off."""
-        now = time.monotonic()
-        if now >= self._due:
-            self._due = now + self._every
-            if self._work():
-                self._due = now
-
-
-def check(entries: Iterable[Entry]) -> Checked:
-    """Decode each entry; one that is no event is dead, and its neighbours are not harmed."""
-    good, dead = [], []
-    for entry in entries:
+    def _handle_alone(self, suspect: Entry) -> list[Outcome]:
+        self._reader.handle_alone(suspect)
         try:
-            good.append((entry, events.decode(entry.payload)))
-        except Invalid as invalid:
-            dead.append(Dead(entry, "", INVALID, str(invalid), 1))
-    return Checked(good, dead)
+            return self._handle([suspect])
+        except OUTAGES:
+            self._reader.not_alone(suspect)
+            raise
+
+    def _handle(self, entries: list[Entry]) -> list[Outcome]:
+        good, failures = check(entries)
+        failpoints.reach("worker.checked")
+        stored, refused = store_batch(good)
+        failpoints.reach("worker.stored")
+        self._announcer.stored(stored)
+        failpoints.reach("worker.announced")
+        failed = failures + refused
+        if not failed:
+            return [Done(entry, event.id) for entry, event in good]
+        # By identity: the hash of an entry would go through its payload.
+        given_up = {id(failure.entry) for failure in failed}
+        done = [Done(entry, event.id) for entry, event in good if id(entry) not in given_up]
+        return [*done, *map(judge, failed)]
+
+    def _settle(self, outcomes: list[Outcome]) -> None:
+        self._reader.settle(outcomes)
+        failpoints.reach("worker.settled")
+        for outcome in outcomes:
+            tell(outcome)
 
 
-def store_batch(batch: list[tuple[Entry, Event]]) -> tuple[Stored, list[Dead]]:
-    """Store a batch. Where PostgreSQL refuses it for a row, it is halved until that row is alone, and dead."""
+def check(entries: Iterable[Entry]) -> tuple[Pairs, list[Failure]]:
+    """Decode each entry; one that is no event, or asks for trouble, fails, and its neighbours are not harmed."""
+    good: Pairs = []
+    failures: list[Failure] = []
+    for entry in entries:
+        event = None
+        try:
+            event = events.decode(entry.payload)
+            faults.suffer(event)
+        except (Invalid, Retry) as error:
+            failures.append(Failure(entry, event, error))
+        else:
+            good.append((entry, event))
+    return good, failures
+
+
+def store_batch(batch: Pairs) -> tuple[Stored, list[Failure]]:
+    """Store a batch. Where it fails for a row, not for a server, it is halved until that row is alone."""
     if not batch:
         return Stored([], {}), []
     try:
         return store.store([event for _, event in batch]), []
-    except DatabaseError as error:
-        if not _is_row_fault(error):
+    except Exception as error:
+        if _is_outage(error):
             raise
         if len(batch) == 1:
-            entry, event = batch[0]
-            return Stored([], {}), [Dead(entry, event.id, INVALID, str(error).strip(), event.attempts + 1)]
+            return Stored([], {}), [_refused(*batch[0], error)]
     middle = len(batch) // 2
-    first, first_dead = store_batch(batch[:middle])
-    second, second_dead = store_batch(batch[middle:])
-    return Stored(first.rows + second.rows, {**first.inboxes, **second.inboxes}), first_dead + second_dead
+    first, first_failures = store_batch(batch[:middle])
+    second, second_failures = store_batch(batch[middle:])
+    return Stored(first.rows + second.rows, {**first.inboxes, **second.inboxes}), first_failures + second_failures
+
+
+def judge(failure: Failure) -> Again | Dead:
+    """What becomes of an entry that could not be handled: another attempt, or a dead letter."""
+    entry, event, error = failure
+    text = retries.error_text(error)
+    if event is None or not isinstance(error, Retry):
+        return Dead(entry, *_told_of(entry, 1, INVALID, text))
+    tried = retries.after_failure(event, text)
+    delay_ms = retries.delay_ms(tried.attempts)
+    if delay_ms is None:
+        return Dead(entry, event.id, RETRIES_EXHAUSTED, text, tried.attempts)
+    return Again(entry, event.id, events.encode(tried), delay_ms)
+
+
+def tell(outcome: Outcome) -> None:
+    """A log line for what was not stored."""
+    if isinstance(outcome, Dead):
+        log.warning("event.dead", id=outcome.event_id, reason=outcome.reason, error=outcome.error)
+    elif isinstance(outcome, Again):
+        log.info("event.retrying", id=outcome.event_id, in_ms=outcome.delay_ms)
 
 
 def repair_mirrors(shards: Shards, announcer: Announcer) -> None:
@@ -161,7 +229,26 @@ def repair_mirrors(shards: Shards, announcer: Announcer) -> None:
         log.info("unread.repaired", recipient=recipient)
 
 
-def _is_row_fault(error: DatabaseError) -> bool:
-    """Whether a row is at fault, not a server: everything else is an outage, which counts against no event."""
-    sqlstate = getattr(error.__cause__, "sqlstate", None) or ""
-    return isinstance(error, ROW_FAULTS) or sqlstate.startswith(LIMIT_EXCEEDED)
+def _told_of(entry: Entry, attempts: int, reason: str, error: str) -> tuple[str, str, str, int]:
+    """A dead entry's event id, reason, error and attempts in all, as far as its payload tells them."""
+    try:
+        event = events.decode(entry.payload)
+    except Invalid:
+        return events.outline(entry.payload).id, reason, error, attempts
+    return event.id, reason, error, event.attempts + attempts
+
+
+def _refused(entry: Entry, event: Event, error: Exception) -> Failure:
+    """PostgreSQL's no to a row stays a no. Anything else is a fault of ours that we know nothing of: it may pass."""
+    if isinstance(error, DatabaseError):
+        return Failure(entry, event, error)
+    log.error("event.failed", id=event.id, exc_info=error)
+    return Failure(entry, event, Retry(retries.error_text(error)))
+
+
+def _is_outage(error: Exception) -> bool:
+    """Whether a server is at fault, not a row: that counts against no event."""
+    if isinstance(error, DatabaseError):
+        sqlstate = getattr(error.__cause__, "sqlstate", None) or ""
+        return not isinstance(error, ROW_FAULTS) and not sqlstate.startswith(LIMIT_EXCEEDED)
+    return isinstance(error, OUTAGES)

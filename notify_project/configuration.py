@@ -24,6 +24,8 @@ UNPREFIXED = frozenset(
 POSTGRESQL_URL = r"^postgres(ql)?://"
 REDIS_URL = r"^(redis|rediss|unix)://"
 COMMA_LIST = "values separated by commas"
+SECONDS_LIST = r"^\s*\d{1,7}(\.\d+)?(\s*,\s*\d{1,7}(\.\d+)?)*\s*$"
+FAILPOINT = r"^[a-z]+\.[a-z_]+$"
 
 
 class ConfigurationError(ValueError):
@@ -60,6 +62,11 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     redis_timeout: Seconds = 2.0
     batch_size: Annotated[int, takes("a whole number from 1 to 1000", ge=1, le=1000)] = 1000
     claim_idle_seconds: Annotated[float, takes("seconds, 5 or more", ge=5)] = 10.0
+    retry_delays: Annotated[str, takes("seconds, separated by commas: one for each retry", pattern=SECONDS_LIST)] = (
+        "1,5,15,30,60"
+    )
+    fault_injection: Flag = False
+    failpoint: Annotated[str, takes("the name of a failpoint, worker.stored for one", pattern=FAILPOINT)] = ""
     database_pool: Annotated[int, takes("a whole number from 1 to 1000", ge=1, le=1000)] = 16
     heartbeat_seconds: Annotated[int, takes("seconds, from 1 to 60", ge=1, le=60)] = 30
     sockets_per_recipient: PositiveInt = 20

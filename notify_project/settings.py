@@ -32,8 +32,13 @@ INSTALLED_APPS = [
     "rest_framework",
     "channels",
     "notifications",
+    "scheduler",
+    "dlq",
     "notify_project",
 ]
+
+# Where an event's life is looked up that is neither in flight nor a row: f(id) -> its life, or None.
+NOTIFY_LIVES_ELSEWHERE = ["dlq.lookup.life"]
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Final
 
-from notifications import representation, unread
+from notifications import failpoints, representation, unread
 from notifications.live.outbox import Outbox
 from notifications.store import InboxState, Stored
 from notifications.stream import keys, scripts
@@ -30,6 +30,7 @@ class Announcer:
     def stored(self, batch: Stored) -> None:
         """Announce a stored batch; only readers that are online cost more than their share of one script."""
         gateways = self.reflect(batch.inboxes)
+        failpoints.reach("worker.mirrored")
         if not gateways:
             return
         frames: dict[str, Frames] = defaultdict(list)

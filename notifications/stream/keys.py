@@ -11,6 +11,7 @@ from notifications import events
 Lane = Literal["live", "bulk"]
 LANES: Final[tuple[Lane, ...]] = ("live", "bulk")
 GROUP: Final = "workers"
+RECORDERS: Final = "recorders"
 
 
 def shard_of(recipient: str, shards: int) -> int:
@@ -30,19 +31,33 @@ def lane(shard: int, name: Lane) -> str:
 
 
 def dead_letters(shard: int) -> str:
-    """STREAM. One entry a dead event: `event` (its payload as it was read), `reason`, `error`, `attempts`,
-    `failed_ms`. Written by settle.lua."""
+    """STREAM, group `recorders`. One entry a dead event: `event` (its payload as it was read), `id` (empty where the
+    payload tells none), `reason`, `error`, `attempts`, `failed_ms`. Written by settle.lua; entries leave by record.lua
+    when they are rows."""
     return f"notify:{{{shard}}}:dlq"
 
 
 def inflight(shard: int) -> str:
-    """HASH of accepted events that are no rows yet: id → `<state> <lane> <entry id>`, state `queued` or `dead`.
-    Written by accept.lua; settle.lua takes away what was stored and marks what is dead."""
+    """HASH of accepted events that are no rows yet: id → `<state> <place> <where>`: `queued <lane> <entry id>`,
+    `retrying delayed <due ms>` or `dead dlq <entry id>`. Written by accept.lua, settle.lua, move.lua and readmit.lua;
+    settle.lua takes away what was stored, record.lua what is a dead letter's row."""
     return f"notify:{{{shard}}}:inflight"
 
 
+def delayed(shard: int) -> str:
+    """ZSET of events that wait for their time: id by due time, Unix ms of Redis' clock. Written by settle.lua;
+    move.lua takes away what is due."""
+    return f"notify:{{{shard}}}:delayed"
+
+
+def payloads(shard: int) -> str:
+    """HASH beside `delayed`: id → `<lane> <the event's JSON>`. Written and emptied with it."""
+    return f"notify:{{{shard}}}:payloads"
+
+
 def counters(shard: int) -> str:
-    """HASH of totals since the first start: `accepted`, `stored`, `dead`. Written by accept.lua and settle.lua."""
+    """HASH of totals since the first start: `accepted`, `stored`, `retried`, `dead`. Written by accept.lua and
+    settle.lua."""
     return f"notify:{{{shard}}}:counters"
 
 

@@ -1,38 +1,45 @@
 """Where an accepted event is, as long as it is no row: the look behind `status`."""
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from notifications.stream import keys
 from notifications.stream.client import Shards
-from notifications.stream.keys import Lane
+
+# An event that moves on between the two looks is looked for again; it does not move often in a millisecond.
+LOOKS: Final = 5
 
 
 class InFlight(NamedTuple):
-    """An event that waits or is dead: `status` (`queued`, `dead`), its payload, its error, its attempts."""
+    """An event that waits or is dead: `status` (`queued`, `retrying`, `dead`), its payload, its error, its attempts,
+    and, where it waits for its time, that time in Unix ms."""
 
     status: str
     payload: bytes
-    error: str | None
-    attempts: int
+    error: str | None = None
+    attempts: int = 0
+    due_ms: int | None = None
 
 
 def in_flight(shards: Shards, event_id: str) -> InFlight | None:
     """The state of an event that is no row yet; None when it is settled, or was never accepted."""
     shard = shards.of_id(event_id)
-    state: Any = shards.client.hget(keys.inflight(shard), event_id)
-    if not state:
-        return None
-    status, place, entry_id = state.decode().split(" ")
-    entries: Any = shards.client.xrange(_stream(shard, place), entry_id, entry_id)
+    for _ in range(LOOKS):
+        state: Any = shards.client.hget(keys.inflight(shard), event_id)
+        if not state:
+            return None
+        if found := _look(shards, shard, event_id, *state.decode().split(" ")):
+            return found
+    return None
+
+
+def _look(shards: Shards, shard: int, event_id: str, status: str, place: str, where: str) -> InFlight | None:
+    if place == "delayed":
+        parked: Any = shards.client.hget(keys.payloads(shard), event_id)
+        return InFlight(status, parked.partition(b" ")[2], due_ms=int(where)) if parked else None
+    places = {"dlq": keys.dead_letters(shard)} | {lane: keys.lane(shard, lane) for lane in keys.LANES}
+    entries: Any = shards.client.xrange(places[place], where, where)
     if not entries:
         return None
     fields: dict[bytes, bytes] = entries[0][1]
     error = fields.get(b"error")
-    return InFlight(
-        status, fields[b"event"], error.decode() if error is not None else None, int(fields.get(b"attempts", b"0"))
-    )
-
-
-def _stream(shard: int, place: str) -> str:
-    lanes: dict[str, Lane] = {"live": "live", "bulk": "bulk"}
-    return keys.lane(shard, lanes[place]) if place in lanes else keys.dead_letters(shard)
+    return InFlight(status, fields[b"event"], error and error.decode(), int(fields.get(b"attempts", b"0")))

@@ -93,6 +93,20 @@ class Writer:
         self.add(batch)
         self._complete(once, answer)
 
+    def readmit(self, batch: list[Event]) -> None:
+        """Take dead events in again; one that is in flight already, other than dead, is not added twice.
+
+        Raises BacklogFull where a shard has no room for its part; other shards may have taken theirs. Repeating it is
+        harmless.
+        """
+        for shard, members in self._shards.group(batch, lambda event: event.recipient).items():
+            arguments: list[str | bytes | int] = [self._shard_backlog, self._lane]
+            for event in members:
+                arguments += (event.id, events.encode(event))
+            outcome, count = scripts.run(self._shards.client, "readmit", self._names(shard), arguments)
+            if outcome == b"full":
+                raise _full(count)
+
     def _check_room(self, involved: dict[int, list[Event]]) -> None:
         """Look at the backlog of each shard. What comes in between is let through: the limit need not be exact."""
         pipe = self._shards.client.pipeline(transaction=False)
@@ -108,12 +122,7 @@ class Writer:
     def _accept(
         self, shard: int, batch: list[Event], limit: int, once: Once | None = None, answer: bytes = b""
     ) -> Replayed | None:
-        names = [
-            keys.lane(shard, self._lane),
-            *(keys.lane(shard, other) for other in keys.LANES if other != self._lane),
-            keys.inflight(shard),
-            keys.counters(shard),
-        ]
+        names = [*self._names(shard), keys.counters(shard)]
         arguments: list[str | bytes | int] = [limit, self._lane, "", "", ""]
         if once:
             names.append(once.key(shard))
@@ -124,6 +133,10 @@ class Writer:
         if outcome == b"full":
             raise _full(rest[0])
         return _answered(outcome, rest)
+
+    def _names(self, shard: int) -> list[str]:
+        others = (keys.lane(shard, other) for other in keys.LANES if other != self._lane)
+        return [keys.lane(shard, self._lane), *others, keys.inflight(shard)]
 
     def _run_in_time(self, names: list[str], arguments: list[str | bytes | int]) -> list[Any]:
         """Run accept.lua, with a deadline: a server that stood still must not accept what its caller gave up."""

@@ -17,7 +17,7 @@ from notifications.models import Inbox, Notification
 from notifications.stream import keys
 from notifications.stream.client import Shards
 from notifications.stream.keys import GROUP, LANES
-from notifications.stream.reader import Reader
+from notifications.stream.reader import Done, Reader
 from notifications.stream.writer import Writer
 from notifications.worker import Worker
 
@@ -274,7 +274,7 @@ def test_two_workers_that_settle_the_same_entries_count_them_once(
     quick.claim()
     for reader in (quick, slow):
         store.store([event])
-        reader.settle([(entry, event.id)], [])
+        reader.settle([Done(entry, event.id)])
     assert total(shards, "stored") == 1
     assert Inbox.objects.get().unread == 1
 

@@ -1,0 +1,165 @@
+"""One consumer of a consumer group: what it reads and claims is held until it is settled.
+
+A consumer that fell silent (killed, frozen, cut off) is told by its entries, which nobody renewed for a while; any
+other claims them. Who was alone with an entry when it died is remembered in the entry's delivery count, so that one
+that kills its worker is found, and what only happened to be beside it is not blamed. The count is 1 after the first
+delivery; claiming adds nothing; `handle_alone` makes it one more for each time that a worker handled the entry and
+nothing else.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+import redis
+from redis.exceptions import ResponseError
+
+from notifications.stream import scripts
+
+CLAIM_STEP: Final = 1000
+# An empty consumer that was not heard of for so many times the claim's idle time is forgotten.
+FORGET_AFTER_IDLE_TIMES: Final = 6
+
+
+def group_is_lost(error: ResponseError) -> bool:
+    """Whether a command failed as its stream or group is not there: a flushed Redis. `create_groups` mends it."""
+    return "NOGROUP" in str(error)
+
+
+class Entry(NamedTuple):
+    """One delivered stream entry. `deaths` is None at its first delivery; after that, how many died alone with it."""
+
+    stream: bytes
+    entry_id: bytes
+    fields: dict[bytes, bytes]
+    deaths: int | None = None
+
+    @property
+    def payload(self) -> bytes:
+        """The event in it; empty where it holds none."""
+        return self.fields.get(b"event", b"")
+
+
+class GroupReader:
+    """One consumer of one group over several streams.
+
+    Held entries are its own as long as they are renewed (`renew`, from any thread) more often than `claim_idle_ms`.
+    """
+
+    def __init__(
+        self, client: redis.Redis, streams: Sequence[bytes], *, group: str, consumer: str, claim_idle_ms: int
+    ) -> None:
+        self._client = client
+        self._streams = streams
+        self._group = group
+        self._consumer = consumer
+        self._claim_idle_ms = claim_idle_ms
+        self._held: tuple[Entry, ...] = ()
+
+    def create_groups(self) -> None:
+        """Make streams and groups that are not there, from the first entry on. Safe at any time."""
+        for stream in self._streams:
+            try:
+                self._client.xgroup_create(stream, self._group, id="0", mkstream=True)
+            except ResponseError as error:
+                if not str(error).startswith("BUSYGROUP"):
+                    raise
+
+    def claim(self) -> list[Entry]:
+        """What silent consumers held, of one stream, a step at a time; also what this one was given and never got.
+
+        The latter is what the server sent into a connection that was lost on the way. It is as good as new, as this
+        process did not die of it. An empty answer means that there is nothing to claim anywhere.
+        """
+        pending = self._pending()
+        held = {(entry.stream, entry.entry_id) for entry in self._held}
+        totals = Counter[bytes]()
+        for owners in pending.values():
+            totals.update(owners)
+        for stream, owners in pending.items():
+            if owners:
+                arguments = [self._group, self._consumer, self._claim_idle_ms, CLAIM_STEP]
+                rows = scripts.run(self._client, "claim", [stream], arguments)
+                claimed = [self._claimed(stream, totals, *row) for row in rows if (stream, row[0]) not in held]
+                if claimed:
+                    return self._hold(claimed)
+        return []
+
+    def handle_alone(self, entry: Entry) -> None:
+        """Note in the entry's delivery count that this process handles it now, and nothing else."""
+        self._count(entry, (entry.deaths or 0) + 2)
+
+    def not_alone(self, entry: Entry) -> None:
+        """Take the note back: an outage ended the attempt, and whatever happens now is not the entry's doing."""
+        self._count(entry, (entry.deaths or 0) + 1)
+
+    def renew(self) -> None:
+        """Say that the held entries are still being worked on; adds nothing to their delivery counts."""
+        self._touch(self._held, idle_ms=0)
+
+    def give_back(self) -> None:
+        """Let any consumer claim the held entries at once. Who gives back did not die: this delivery is not counted."""
+        held, self._held = self._held, ()
+        for deaths in {entry.deaths for entry in held}:
+            uncounted = 0 if deaths is None else deaths + 1
+            same = [entry for entry in held if entry.deaths == deaths]
+            self._touch(same, idle_ms=self._claim_idle_ms * 10, retrycount=uncounted)
+
+    def remove_dead_consumers(self) -> int:
+        """Forget consumers that hold nothing and were silent for long; returns how many. One with entries stays."""
+        long_silent_ms = self._claim_idle_ms * FORGET_AFTER_IDLE_TIMES
+        return sum(
+            scripts.run(self._client, "forget", [stream], [self._group, self._consumer, long_silent_ms])
+            for stream in self._streams
+        )
+
+    def _deliver(self, streams: Iterable[bytes], *, count: int, block_ms: int | None) -> list[Entry]:
+        answer: Any = self._client.xreadgroup(
+            self._group, self._consumer, dict.fromkeys(streams, ">"), count=count, block=block_ms
+        )
+        return self._hold(
+            [Entry(stream, entry_id, fields or {}) for stream, entries in answer or () for entry_id, fields in entries]
+        )
+
+    def _hold(self, entries: list[Entry]) -> list[Entry]:
+        self._held = (*self._held, *entries)
+        return entries
+
+    def _release(self, settled: Iterable[Entry]) -> None:
+        # By identity: the hash of an entry would go through its payload.
+        gone = {id(entry) for entry in settled}
+        self._held = tuple(entry for entry in self._held if id(entry) not in gone)
+
+    def _pending(self) -> dict[bytes, dict[bytes, int]]:
+        """How many entries each consumer holds, by stream."""
+        pipe = self._client.pipeline(transaction=False)
+        for stream in self._streams:
+            pipe.xpending(stream, self._group)
+        return {
+            stream: {owner["name"]: owner["pending"] for owner in summary["consumers"]}
+            for stream, summary in zip(self._streams, pipe.execute(), strict=True)
+        }
+
+    def _claimed(
+        self, stream: bytes, totals: Counter[bytes], entry_id: bytes, owner: bytes, count: int, flat: list[bytes]
+    ) -> Entry:
+        fields = dict(zip(flat[::2], flat[1::2], strict=True))
+        if owner == self._consumer.encode():
+            return Entry(stream, entry_id, fields, count - 2 if count > 1 else None)
+        if count == 0:
+            return Entry(stream, entry_id, fields)
+        # A first delivery, and its worker died holding nothing else: that was alone, too.
+        deaths = 1 if count == 1 and totals[owner] == 1 else count - 1
+        return Entry(stream, entry_id, fields, deaths)
+
+    def _count(self, entry: Entry, deliveries: int) -> None:
+        self._touch([entry], idle_ms=0, retrycount=deliveries)
+
+    def _touch(self, entries: Collection[Entry], *, idle_ms: int, retrycount: int | None = None) -> None:
+        per_stream: dict[bytes, list[Any]] = {}
+        for entry in entries:
+            per_stream.setdefault(entry.stream, []).append(entry.entry_id)
+        for stream, ids in per_stream.items():
+            self._client.xclaim(
+                stream, self._group, self._consumer, 0, ids, idle=idle_ms, retrycount=retrycount, justid=True
+            )
