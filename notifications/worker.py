@@ -110,9 +110,11 @@ class Worker:
         if not self._suspects:
             for chore in self._chores:
                 chore.do_if_due()
+        # Where some were claimed, there may be more to claim: no waiting for new ones then.
+        block_ms = None if self._suspects else BLOCK_MS
         self._handle_suspects()
         if not self._batch:
-            self._batch = self._reader.read(block_ms=None if self._suspects else BLOCK_MS)
+            self._batch = self._reader.read(block_ms=block_ms)
             failpoints.reach("worker.read")
 
     def _claim(self) -> bool:
