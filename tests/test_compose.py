@@ -22,6 +22,7 @@ pytestmark = pytest.mark.one_shard_is_enough
 
 COMPOSE: dict[str, Any] = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())
 OURS = [name for name, service in COMPOSE["services"].items() if service.get("image") == "notify"]
+BACKGROUND = ("worker", "scheduler", "dlq_worker")
 GIVEN = {"SECRET_KEY": "a-secret-that-only-this-test-knows-of", "POSTGRES_PASSWORD": "p"}
 
 
@@ -50,7 +51,7 @@ def command(service: str, port: int) -> list[str]:
 
 
 def test_every_service_of_ours_runs_from_the_files_command_and_environment(own_stack: Stack) -> None:
-    assert set(OURS) == {"migrate", "web", "worker"}
+    assert set(OURS) == {"migrate", "web", *BACKGROUND}
     port = free_port()
     own_stack.env = environment("migrate", own_stack) | {"NOTIFY_SHARDS": "1"}
     assert own_stack.start(command("migrate", port)).wait(60) == 0
@@ -65,15 +66,21 @@ def test_every_service_of_ours_runs_from_the_files_command_and_environment(own_s
         return done.returncode == 0
 
     wait_until(healthy, message="the web never became healthy")
-    worker = own_stack.start(command("worker", port))
+    background = []
+    for service in BACKGROUND:
+        own_stack.env = environment(service, own_stack) | {"NOTIFY_SHARDS": "1"}
+        background.append(own_stack.start(command(service, port)))
     with Api(own_stack) as api:
         accepted = api.notify("alice")
         truth.wait_for_rest(own_stack)
         assert api.get(f"/api/notifications/{accepted}")["status"] == "stored"
-    for process in (web, worker):
+    for process in background:
+        wait_until(lambda one=process: "process.started" in one.log(), message=process.tail())  # type: ignore[misc]
+    for process in (web, *background):
         process.terminate()
         assert process.wait(15) in {0, -15}
-    assert '"event": "process.stopped"' in worker.log(), "JSON, as the file says"
+    for process in background:
+        assert '"event": "process.stopped"' in process.log(), "JSON, as the file says"
 
 
 def test_valkey_takes_the_files_settings_and_keeps_what_it_acknowledged(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ pytestmark = pytest.mark.one_shard_is_enough
 READY = "Notify is running."
 START_SECONDS = 60
 STOP_SECONDS = 10
-MARKS = {"web": "daphne", "worker": "worker", "PostgreSQL": "postgres", "Valkey": "valkey-server"}
+MARKS = {"web": "daphne", "worker": "worker", "scheduler": "scheduler", "dlq worker": "dlq_worker", "PostgreSQL": "postgres", "Valkey": "valkey-server"}
 # As on macOS, where the kernel does not tell a child that its parent is gone.
 UNTOLD = f"""
 import sys
@@ -206,7 +206,7 @@ def test_the_printed_password_signs_in(notify: Up) -> None:
     assert check_password(notify.demo["NOTIFY_ADMIN_PASSWORD"], password)
 
 
-@pytest.mark.parametrize("name", ["web", "worker", "PostgreSQL", "Valkey"])
+@pytest.mark.parametrize("name", ["web", "worker", "scheduler", "dlq worker", "PostgreSQL", "Valkey"])
 def test_a_killed_child_is_started_again_and_all_goes_on(notify: Up, name: str) -> None:
     victim, recipient = notify.pid_of(name), uuid.uuid4().hex
     assert victim is not None

@@ -50,7 +50,7 @@ class Options:
 
 
 class Deployment:
-    """Servers, web and workers on one machine, in the care of this process."""
+    """Servers, web and background processes on one machine, in the care of this process."""
 
     def __init__(
         self,
