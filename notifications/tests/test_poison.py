@@ -174,6 +174,7 @@ def test_an_empty_consumer_that_was_silent_for_long_is_forgotten_and_one_with_en
     add(make_event("alice"))
     assert holding.read(block_ms=100)
     empty.read(block_ms=1)
+    assert holding.remove_dead_consumers() == 0, "it was heard of a moment ago"
     at_work = Reader(shards, "at work", batch_size=10, claim_idle_ms=0)
     at_work.read(block_ms=1)
     deadline = 200

@@ -216,6 +216,7 @@ def test_readmitting_is_once_however_often_it_is_repeated(shards: Shards) -> Non
     for _ in range(3):
         intake.readmit([event])
     assert life(event_id)["status"] == "queued"
+    assert sum(waiting(shards).values()) == 1
     work(shards)
     assert Notification.objects.count() == Inbox.objects.get().unread == 1
     assert wiring.writer("bulk") is not wiring.writer()
