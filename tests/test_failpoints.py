@@ -23,8 +23,8 @@ STORE = ("counted", "inserted")
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """One deployment; each test leaves it at rest."""
-    variables = {"NOTIFY_CLAIM_IDLE_SECONDS": "5", "NOTIFY_RETRY_DELAYS": "0.2,0.2"}
-    with Stack(tmp_path_factory.mktemp("stack"), **variables) as running:
+    with Stack(tmp_path_factory.mktemp("stack")) as running:
+        running.env |= {"NOTIFY_CLAIM_IDLE_SECONDS": "5", "NOTIFY_RETRY_DELAYS": "0.2,0.2"}
         running.start_web()
         yield running
 
@@ -41,15 +41,12 @@ def start_armed(stack: Stack, failpoint: str, start: Callable[[], Process]) -> P
 def send_mixed(api: Api, recipient: str) -> dict[str, list[str]]:
     """A batch of every kind: what works, what works later, what never does."""
     faults: dict[str, Any] = {"works": {}, "later": {"fail": 1}, "never": {"invalid": True}}
-    batch = [
-        {"recipient": recipient, "type": "test", "title": kind, "data": {"fault": fault}}
-        for _ in range(10)
-        for kind, fault in faults.items()
-    ]
+    kinds = [*faults] * 10
+    batch = [{"recipient": recipient, "type": "test", "title": kind, "data": {"fault": faults[kind]}} for kind in kinds]
     results = api.post("/api/notify/batch", {"notifications": batch}).json()["results"]
     ids: dict[str, list[str]] = {kind: [] for kind in faults}
-    for event, result in zip(batch, results, strict=True):
-        ids[event["title"]].append(result["id"])
+    for kind, result in zip(kinds, results, strict=True):
+        ids[kind].append(result["id"])
     return ids
 
 

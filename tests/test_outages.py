@@ -112,11 +112,11 @@ def test_a_redis_that_became_read_only_is_waited_for(own_stack: Stack) -> None:
     with Api(own_stack) as api:
         accepted = [api.notify("alice")]
         truth.wait_for_rest(own_stack)
-        own_stack.redis().execute_command("REPLICAOF", "127.0.0.1", "1")
+        own_stack.redis().replicaof("127.0.0.1", "1")
         wait_until(lambda: "process.outage " in processes[0].log(), message="the worker never noticed")
         answer = api.post("/api/notify", {"recipient": "alice", "type": "t", "title": "t"})
         assert (answer.status_code, int(answer.headers["Retry-After"]) > 0) == (503, True)
-        own_stack.redis().execute_command("REPLICAOF", "NO", "ONE")
+        own_stack.redis().replicaof("NO", "ONE")
         accepted.append(api.notify("alice"))
         truth.wait_for_rest(own_stack)
         for process in processes:

@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from typing import Any
 
 from notifications.stream import keys
 from tests import truth
@@ -13,8 +14,8 @@ DELAYS = "0.3,0.3,0.3,0.3,0.3"
 
 def waiting(stack: Stack) -> int:
     """Events that wait for their next attempt."""
-    client = stack.redis()
-    return sum(int(client.zcard(keys.delayed(shard))) for shard in truth.shards(stack))  # type: ignore[arg-type]
+    client: Any = stack.redis()
+    return sum(client.zcard(keys.delayed(shard)) for shard in truth.shards(stack))
 
 
 def send_failing(api: Api, count: int, fail: int) -> list[str]:

@@ -36,7 +36,14 @@ pytestmark = pytest.mark.one_shard_is_enough
 READY = "Notify is running."
 START_SECONDS = 60
 STOP_SECONDS = 10
-MARKS = {"web": "daphne", "worker": "worker", "scheduler": "scheduler", "dlq worker": "dlq_worker", "PostgreSQL": "postgres", "Valkey": "valkey-server"}
+MARKS = {
+    "web": "daphne",
+    "worker": "worker",
+    "scheduler": "scheduler",
+    "dlq worker": "dlq_worker",
+    "PostgreSQL": "postgres",
+    "Valkey": "valkey-server",
+}
 # As on macOS, where the kernel does not tell a child that its parent is gone.
 UNTOLD = f"""
 import sys

@@ -78,7 +78,7 @@ class GroupReader:
             totals.update(owners)
         for stream, owners in pending.items():
             if owners:
-                arguments = [self._group, self._consumer, self._claim_idle_ms, CLAIM_STEP]
+                arguments: list[str | bytes | int] = [self._group, self._consumer, self._claim_idle_ms, CLAIM_STEP]
                 rows = scripts.run(self._client, "claim", [stream], arguments)
                 claimed = [self._claimed(stream, totals, *row) for row in rows if (stream, row[0]) not in held]
                 if claimed:

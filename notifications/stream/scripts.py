@@ -12,7 +12,7 @@ from redis.exceptions import NoScriptError
 FOLDER = Path(__file__).parent / "lua"
 
 
-def run(client: redis.Redis, name: str, keys: Sequence[str], arguments: Sequence[str | bytes | int]) -> Any:  # noqa: ANN401 - what a script returns is its own business; callers say what they expect
+def run(client: redis.Redis, name: str, keys: Sequence[str | bytes], arguments: Sequence[str | bytes | int]) -> Any:  # noqa: ANN401 - what a script returns is its own business; callers say what they expect
     """Run `lua/<name>.lua`, by its digest where the server knows it."""
     source, digest = _load(name)
     try:

@@ -42,4 +42,6 @@ def _look(shards: Shards, shard: int, event_id: str, status: str, place: str, wh
         return None
     fields: dict[bytes, bytes] = entries[0][1]
     error = fields.get(b"error")
-    return InFlight(status, fields[b"event"], error and error.decode(), int(fields.get(b"attempts", b"0")))
+    return InFlight(
+        status, fields[b"event"], error.decode() if error is not None else None, int(fields.get(b"attempts", b"0"))
+    )

@@ -77,7 +77,8 @@ def test_between_attempts_its_status_says_when_and_why(shards: Shards, configure
     assert "attempt 1 fails" in seen["last_error"]
     accepted, following = seen["accepted_at"], seen["next_attempt_at"]
     assert accepted < following
-    (due,) = (score for s in shards.each() for _, score in shards.client.zrange(keys.delayed(s), 0, 0, withscores=True))
+    client: Any = shards.client
+    (due,) = (score for s in shards.each() for _, score in client.zrange(keys.delayed(s), 0, 0, withscores=True))
     assert 44_000 < due - time.time() * 1000 < 56_000
 
 
@@ -134,7 +135,7 @@ def test_a_retry_goes_back_into_the_lane_it_came_from(
     deadline = time.monotonic() + 10
     while not delayed.move_due(shards).events:
         assert time.monotonic() < deadline
-    assert sum(int(shards.client.xlen(keys.lane(s, "bulk"))) for s in shards.each()) == 1  # type: ignore[arg-type]
+    assert sum(int(shards.client.xlen(keys.lane(s, "bulk"))) for s in shards.each()) == 1
 
 
 def test_a_failed_entry_that_another_worker_settled_already_waits_once(shards: Shards) -> None:
@@ -147,7 +148,7 @@ def test_a_failed_entry_that_another_worker_settled_already_waits_once(shards: S
     outcomes = slow._handle(entries)
     quick.step()
     slow._settle(outcomes)
-    assert sum(int(shards.client.zcard(keys.delayed(s))) for s in shards.each()) == 1  # type: ignore[arg-type]
+    assert sum(int(shards.client.zcard(keys.delayed(s))) for s in shards.each()) == 1
     assert total(shards, "retried") == 1
     assert life(event_id)["attempts"] == 1
 
