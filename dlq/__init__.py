@@ -1,1 +1,1 @@
-"""What failed: dead letters, their record and their replay. Builds on `notifications`, on nothing else."""
+"""What failed: dead letters, how they are recorded, looked at and replayed."""

@@ -1,0 +1,73 @@
+"""What the pages around dead letters share: who may act, and how a page is made."""
+
+from typing import Any, Final
+
+import msgspec
+from django.core.exceptions import BadRequest, PermissionDenied
+from django.http import HttpRequest, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
+from django.template.response import TemplateResponse
+from django.urls import reverse
+
+from dlq.models import DeadLetter
+from dlq.replay import Criteria
+from notifications.admin.inboxes import LookOnly
+
+TEMPLATES: Final = "admin/dlq/deadletter"
+LIST: Final = "changelist"
+ONE: Final = "change"
+
+
+class LetterPages(LookOnly):
+    """Letters are looked at with the view permission, and replayed, corrected and discarded with the change permission.
+
+    To Django's own machinery nobody may change one: no form of its making ever writes a letter.
+    """
+
+    class Media:
+        css = {"all": ["notify/admin.css", "notify/dead-letters.css"]}
+
+    def has_act_permission(self, request: HttpRequest) -> bool:
+        """Whether somebody may replay, correct and discard; also what Django asks before it offers an action."""
+        return request.user.has_perm("dlq.change_deadletter")
+
+    def refuse_onlookers(self, request: HttpRequest) -> None:
+        """Raises PermissionDenied (403) for who may not act."""
+        if not self.has_act_permission(request):
+            raise PermissionDenied
+
+    def page(self, request: HttpRequest, template: str, **context: object) -> TemplateResponse:
+        """A page of these, in the admin's frame. `title` is among the context."""
+        context |= {**self.admin_site.each_context(request), "opts": self.opts, "media": self.media}
+        return TemplateResponse(request, f"{TEMPLATES}/{template}", context)
+
+
+def find(letter_id: object) -> DeadLetter:
+    """A letter with its order; raises Http404."""
+    return get_object_or_404(DeadLetter.objects.select_related("replay"), pk=letter_id)
+
+
+def address(name: str, *arguments: object) -> str:
+    """The address of a page of letters."""
+    return reverse(f"admin:dlq_deadletter_{name}", args=arguments)
+
+
+def to(name: str, *arguments: object, query: str = "") -> HttpResponseRedirect:
+    """Go on to a page of letters."""
+    return HttpResponseRedirect(address(name, *arguments) + (f"?{query}" if query else ""))
+
+
+def packed(chosen: Criteria) -> str:
+    """Criteria as a form's field carries them from one page to the next."""
+    return msgspec.json.encode(chosen).decode()
+
+
+def unpacked(text: Any) -> Criteria:  # noqa: ANN401 - a field, if it was sent
+    """Criteria out of a form's field. Raises BadRequest (400) for what none of our pages sent."""
+    try:
+        chosen = msgspec.json.decode(text or "", type=Criteria)
+    except msgspec.MsgspecError:
+        raise BadRequest from None
+    if "\\u0000" in text:
+        raise BadRequest
+    return chosen
