@@ -26,6 +26,9 @@ log = structlog.get_logger("notify.process")
 BEAT_SECONDS: Final = 2.0
 # A step that takes longer than this is stuck; its process stops saying that it works, and others claim what it holds.
 STUCK_SECONDS: Final = 60.0
+# Ten seconds is the promise. What a step that hangs on a frozen server holds by then is given back without it.
+GRACE_SECONDS: Final = 7.0
+LAST_SECONDS: Final = 1.0
 STATEMENT_TIMEOUT_MS: Final = 30_000
 FIRST_WAIT_SECONDS: Final = 0.1
 # Work goes on within five seconds of a server's return; the rest of them is for the work.
@@ -107,11 +110,9 @@ def run(kind: str, duty: Duty) -> None:
     _spare_the_collector()
     with _signals(), _Beat(duty):
         log.info("process.started", kind=kind, pid=os.getpid())
+        threading.Thread(target=_end_in_time, args=(kind, duty), name="notify-end", daemon=True).start()
         _steps(duty)
-        try:
-            duty.stop()
-        except OUTAGES as error:
-            log.warning("process.gave_nothing_back", kind=kind, error=repr(error))
+        _give_back(kind, duty)
     connections.close_all()
     log.info("process.stopped", kind=kind)
 
@@ -152,6 +153,27 @@ class _Life:
 _life: Final = _Life()
 
 
+def _give_back(kind: str, duty: Duty) -> None:
+    try:
+        duty.stop()
+    except OUTAGES as error:
+        log.warning("process.gave_nothing_back", kind=kind, error=repr(error))
+
+
+def _end_in_time(kind: str, duty: Duty) -> None:
+    """End a process whose step does not come back: it waits for a server that stands still, and nothing wakes it.
+
+    Whatever that step does when the server goes on, to commit for one, is done again by others, with no second effect.
+    """
+    _life.stopping.wait()
+    time.sleep(GRACE_SECONDS)
+    log.warning("process.cut_short", kind=kind)
+    # To give back takes Redis, which may be what stands still.
+    threading.Timer(LAST_SECONDS, os._exit, (0,)).start()
+    _give_back(kind, duty)
+    os._exit(0)
+
+
 def _steps(duty: Duty) -> None:
     back_off, outage = BackOff(), False
     while not _life.stopping.is_set():
@@ -190,8 +212,12 @@ class _Beat:
         self._thread.join(timeout=BEAT_SECONDS)
 
     def _run(self) -> None:
+        stuck = False
         while not self._over.wait(BEAT_SECONDS):
-            if _life.is_stuck():
+            if stuck is not _life.is_stuck():
+                stuck = not stuck
+                log.warning("process.stuck" if stuck else "process.goes_on")
+            if stuck:
                 continue
             try:
                 self._duty.beat()

@@ -119,7 +119,8 @@ class Worker:
 
     def _claim(self) -> bool:
         claimed = self._reader.claim()
-        self._suspects += [entry for entry in claimed if entry.deaths is not None]
+        # Whoever somebody died over comes last: those beside it are not to wait until it has killed again.
+        self._suspects += sorted((entry for entry in claimed if entry.deaths is not None), key=_deaths)
         self._batch += [entry for entry in claimed if entry.deaths is None]
         if claimed:
             log.info("worker.claimed", entries=len(claimed), suspects=len(self._suspects))
@@ -134,10 +135,11 @@ class Worker:
 
     def _convict(self, suspect: Entry) -> list[Outcome]:
         """Who was alone with its worker when that died, three times, is handled no more."""
-        if (suspect.deaths or 0) < DEATHS_OF_A_KILLER:
+        deaths = _deaths(suspect)
+        if deaths < DEATHS_OF_A_KILLER:
             return []
-        error = f"its worker died {suspect.deaths} times while it handled this and nothing else"
-        return [Dead(suspect, *_told_of(suspect, suspect.deaths or 0, CRASH, error))]
+        error = f"its worker died {deaths} times while it handled this and nothing else"
+        return [Dead(suspect, *_told_of(suspect, deaths, CRASH, error))]
 
     def _handle_alone(self, suspect: Entry) -> list[Outcome]:
         self._reader.handle_alone(suspect)
@@ -229,6 +231,10 @@ def repair_mirrors(shards: Shards, announcer: Announcer) -> None:
         announcer.reflect(store.states([recipient]))
         unread.forget(shards, shard, note)
         log.info("unread.repaired", recipient=recipient)
+
+
+def _deaths(entry: Entry) -> int:
+    return entry.deaths or 0
 
 
 def _told_of(entry: Entry, attempts: int, reason: str, error: str) -> tuple[str, str, str, int]:

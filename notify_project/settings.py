@@ -75,14 +75,23 @@ TEMPLATES = [
 
 END_IDLE_TRANSACTIONS = "-c idle_in_transaction_session_timeout=5000"
 
+# A host that is gone without a word is noticed in some ten seconds, not when TCP gives up after two hours.
+KEEP_ALIVE = {
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
+
 
 def _database() -> dict[str, Any]:
     """The default database. The web draws from a pool; a command drops it for one connection of its own."""
     database: dict[str, Any] = dict(dj_database_url.parse(NOTIFY.database_url))
     given = database.get("OPTIONS", {})
     database["OPTIONS"] = {
-        **given,
+        **KEEP_ALIVE,
         "connect_timeout": 3,
+        **given,
         # A process that stands still in the middle of a transaction (a stopped container, a lost host) holds the locks
         # of the inboxes it touched. The server ends such a transaction; ours take milliseconds between two statements.
         "options": f"{given.get('options', '')} {END_IDLE_TRANSACTIONS}".strip(),

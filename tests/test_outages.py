@@ -179,3 +179,24 @@ def dead(stack: Stack) -> int:
     """Recorded dead letters."""
     count: int = stack.sql("SELECT count(*) FROM dlq_deadletter")[0][0]
     return count
+
+
+@pytest.mark.one_shard_is_enough
+@pytest.mark.parametrize("server", ["postgresql", "valkey"])
+def test_a_worker_stops_in_time_though_a_server_stands_still(own_stack: Stack, server: str) -> None:
+    """A statement that is under way waits for its answer, whatever signal comes: nothing of it may be lost."""
+    own_stack.start_web()
+    with Api(own_stack) as api:
+        accepted = api.notify_all(["alice"] * 5000)
+    worker = own_stack.start_worker()
+    wait_until(lambda: truth.rows(own_stack) > 0, message="it never began")
+    frozen = getattr(own_stack, server)
+    frozen.freeze()
+    try:
+        worker.terminate()
+        assert worker.wait(10 + SLACK_SECONDS) == 0
+    finally:
+        frozen.thaw()
+    own_stack.start_worker()
+    truth.wait_for_rest(own_stack)
+    truth.assert_kept(own_stack, accepted)

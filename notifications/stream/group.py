@@ -16,7 +16,8 @@ from redis.exceptions import ResponseError
 
 from notifications.stream import scripts
 
-CLAIM_STEP: Final = 1000
+# Few at a time: others can claim the rest of a long list meanwhile, which so does not wait for a killer among these.
+CLAIM_STEP: Final = 100
 # An empty consumer that was not heard of for so many times the claim's idle time is forgotten.
 FORGET_AFTER_IDLE_TIMES: Final = 6
 
