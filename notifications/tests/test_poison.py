@@ -104,6 +104,21 @@ def test_events_whose_workers_are_killed_from_outside_are_never_blamed(
     assert not dead_letters(shards)
 
 
+def test_those_beside_a_killer_do_not_wait_until_it_has_killed_again(
+    shards: Shards, make_event: Make, add: Callable[..., None]
+) -> None:
+    add(*(make_event("alice") for _ in range(5)))
+    first = make_reader(shards, "first", idle_ms=0)
+    first.create_groups()
+    held = first.read(block_ms=100)
+    first.handle_alone(held[1])
+    heir = make_worker(shards, "heir", idle_ms=0)
+    heir._claim()
+    order = [entry.entry_id for entry in heir._suspects]
+    assert order == [held[number].entry_id for number in (0, 2, 3, 4, 1)]
+    assert [entry.deaths for entry in heir._suspects] == [0, 0, 0, 0, 1]
+
+
 def test_an_outage_is_not_counted_against_who_was_being_handled_alone(
     shards: Shards, make_event: Make, add: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
