@@ -12,5 +12,7 @@ settings.NOTIFY.require("database_url", "redis_url", "secret_key")
 http = get_asgi_application()
 
 from notifications.live.routing import websocket_urlpatterns  # noqa: E402
+from notify_project import ending  # noqa: E402
 
+ending.in_time()
 application = ProtocolTypeRouter({"http": http, "websocket": URLRouter(websocket_urlpatterns)})

@@ -200,3 +200,29 @@ def test_a_worker_stops_in_time_though_a_server_stands_still(own_stack: Stack, s
     own_stack.start_worker()
     truth.wait_for_rest(own_stack)
     truth.assert_kept(own_stack, accepted)
+
+
+@pytest.mark.one_shard_is_enough
+def test_a_web_stops_in_time_though_a_request_waits_for_a_server_that_stands_still(own_stack: Stack) -> None:
+    web = own_stack.start_web()
+    with Api(own_stack) as api, Api(own_stack) as other:
+        api.get("/api/notifications?recipient=alice")
+        own_stack.postgresql.freeze()
+        waiting = threading.Thread(target=ask_in_vain, args=(api,))
+        waiting.start()
+        try:
+            # Whatever was sent before these was taken up before them.
+            for _ in range(3):
+                other.get("/healthz")
+            web.terminate()
+            assert web.wait(10 + SLACK_SECONDS) == 0
+        finally:
+            own_stack.postgresql.thaw()
+            waiting.join()
+        assert "web.cut_short" in web.log(), "it waited for nothing: this showed nothing"
+
+
+def ask_in_vain(api: Api) -> None:
+    """A request that ends with its server."""
+    with pytest.raises(httpx.HTTPError):
+        api.request("/api/notifications?recipient=alice")
