@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: help up test lint format bench requirements clean
+.PHONY: help up test lint format bench chaos requirements clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -31,6 +31,9 @@ format: .venv/.dev ## let ruff format and mend what it can
 
 bench: .venv/.dev ## the worker against the floor, side by side (see benchmarks/README.md)
 	$(BIN)/python -m benchmarks.worker $(ARGS)
+
+chaos: .venv/.dev ## break everything at random for ten minutes, then look for every 202   (make chaos MINUTES=3 SEED=7)
+	@$(BIN)/python -m tests.chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 requirements: .venv/.dev ## pin anew what requirements*.in ask for
 	$(BIN)/pip install --quiet pip-tools

@@ -136,8 +136,8 @@ def carry_out(limit: int = CHUNK, *, replay: Replay | None = None) -> int:
     """Put up to `limit` ordered letters into the stream, of one order or of any; returns how many were dealt with.
 
     In the stream first, committed after: a crash in between repeats it, and as an event has one id and a life has a
-    number, repeating it has no effect. Letters that another process is at are left to it. Raises RedisError or
-    Refused, and the letters stay ordered.
+    number, repeating it has no effect. Of any order, letters that another process is at are left to it; of one order,
+    they are waited for, so that 0 means it is carried out. Raises RedisError or Refused, and the letters stay ordered.
     """
     with transaction.atomic(durable=True):
         letters = _next_ordered(limit, replay)
@@ -213,11 +213,12 @@ def _correct(letter: DeadLetter, draft: events.Draft, replay: Replay) -> None:
 
 
 def _next_ordered(limit: int, replay: Replay | None) -> list[DeadLetter]:
-    ordered = DeadLetter.objects.filter(status=Status.REPLAYING).select_related("replay")
-    if replay is not None:
-        ordered = ordered.filter(replay=replay)
-    # Nothing is waited for here, so this order of locks can part of no circle be.
-    return list(ordered.order_by("replay_id", "pk").select_for_update(skip_locked=True, of=("self",))[:limit])
+    ordered = DeadLetter.objects.filter(status=Status.REPLAYING).select_related("replay").order_by("replay_id", "pk")
+    if replay is None:
+        # Across orders the ids are in no order: to wait here could close a circle.
+        return list(ordered.select_for_update(skip_locked=True, of=("self",))[:limit])
+    # Who comes second with an order (a double click) holds the letters for a moment: skipped, they would seem done.
+    return list(ordered.filter(replay=replay).select_for_update(of=("self",))[:limit])
 
 
 def _next_life(letter: DeadLetter) -> Event | None:

@@ -16,7 +16,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
@@ -68,6 +68,11 @@ def clean_environment(**variables: str) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in known} | variables
 
 
+def web_command(port: int) -> tuple[str, ...]:
+    """The web at a port, as `up` starts it."""
+    return next(kind.command for kind in kinds(host=HOST, port=port, workers=0) if kind.name == "web")
+
+
 class Process:
     """One process of the stack; its output is in a file."""
 
@@ -79,9 +84,10 @@ class Process:
         folder: Path = PROJECT,
         account: Account | None = None,
     ) -> None:
+        """Start it; what it writes goes to the end of `log`."""
         self.command = command
         self._log = log
-        with log.open("wb") as output:
+        with log.open("ab") as output:
             self._process = spawn(command, environment=environment, folder=folder, output=output, account=account)
 
     @property
@@ -143,9 +149,23 @@ class ServerHandle:
         assert process is not None, "never started"
         return process.pid
 
+    @property
+    def returncode(self) -> int | None:
+        """How it ended (negative: the signal), or None while it runs."""
+        return self._server.process.poll() if self._server.process else None
+
     def start(self) -> None:
         """Start it, on the data it had; returns when it serves."""
         self._server.start()
+
+    def spawn(self) -> None:
+        """Start it, and leave the waiting to those who need it."""
+        self._server.spawn()
+
+    def terminate(self) -> None:
+        """Ask it to stop, as an operator would, and do not wait."""
+        if self._server.process is not None:
+            self._server.process.send_signal(self._server.stop_signal)
 
     def stop(self) -> None:
         """Stop it cleanly, as an operator would."""
@@ -154,17 +174,24 @@ class ServerHandle:
 
     def kill(self) -> None:
         """SIGKILL to the server's main process, as the kernel does when memory is short."""
+        family = self._family()
         self._server.kill()
+        # PostgreSQL's back ends go when they see that they are alone, for which they must not stand still.
+        for process in family:
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
 
     def freeze(self) -> None:
         """Let it stand still: connections stay open, nothing is answered. Thaw it, or stop it."""
         for process in self._family():
-            process.suspend()
+            with suppress(psutil.NoSuchProcess):
+                process.suspend()
 
     def thaw(self) -> None:
         """Let it go on."""
         for process in reversed(self._family()):
-            process.resume()
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
 
     def remove(self) -> None:
         """Remove its data; the logs stay, beside them."""
@@ -220,8 +247,7 @@ class Stack:
     def start_web(self, port: int = 0) -> Process:
         """Start the web on a free port, or the one given, and wait until it answers; sets `url`."""
         address = Address(HOST, port or free_port())
-        web = next(kind for kind in kinds(host=HOST, port=address.port, workers=0) if kind.name == "web")
-        process = self.start(web.command)
+        process = self.start(web_command(address.port))
         self.url = address.url
         wait_until(lambda: process.returncode is not None or _alive(address), message="no answer from the web")
         assert process.returncode is None, process.tail()
@@ -230,6 +256,14 @@ class Stack:
     def start_worker(self) -> Process:
         """Start one worker."""
         return self.start(manage("worker"))
+
+    def start_scheduler(self) -> Process:
+        """Start one scheduler."""
+        return self.start(manage("scheduler"))
+
+    def start_dlq_worker(self) -> Process:
+        """Start one DLQ worker."""
+        return self.start(manage("dlq_worker"))
 
     def start(self, command: Sequence[str]) -> Process:
         """Start any process with the stack's environment, `manage("bulk_worker")` for one."""

@@ -1,0 +1,266 @@
+"""What a run will do, all of it drawn from the seed before it begins: what is sent when, and what is broken when.
+
+Times are seconds since the start of the run. The same seed and the same length give the same plan, to the letter; what
+the operating system makes of it is its own affair.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from itertools import count
+from random import Random
+from typing import Any, Final
+
+PRODUCERS: Final = 4
+RECIPIENTS: Final = tuple(f"reader-{number}" for number in range(40))
+# The first of them have a client on a socket.
+FOLLOWED: Final = RECIPIENTS[:16]
+GATEWAYS: Final = 2
+
+REQUESTS_PER_SECOND: Final = 5.0
+BATCH_SHARE: Final = 0.15
+BATCH_SIZES: Final = (2, 40)
+KEYED_SHARE: Final = 0.6
+AGAIN_SHARE: Final = 0.2
+AGAIN_SECONDS: Final = (0.0, 8.0)
+
+READS_PER_SECOND: Final = 4.0
+ORDERS_PER_SECOND: Final = 0.5
+SECONDS_PER_CRASH: Final = 45.0
+# A poisonous event takes three workers and as many claims with it; it should be over when the run is.
+CRASHES_UNTIL: Final = 0.6
+
+SERVERS: Final = ("valkey", "postgresql")
+FAULT_GAP_SECONDS: Final = (1.0, 6.0)
+SAME_TIME_SHARE: Final = 0.2
+DOUBLE_SHARE: Final = 0.7
+PROCESS_AWAY_SECONDS: Final = (0.1, 2.0)
+SERVER_AWAY_SECONDS: Final = (0.2, 5.0)
+FROZEN_SECONDS: Final = (1.0, 20.0)
+
+
+class Kind(StrEnum):
+    """What becomes of an event, by the fault that it carries (contract, section 5)."""
+
+    PLAIN = "plain"
+    SLOW = "slow"
+    FAILS_ONCE = "fails-once"
+    FAILS_TWICE = "fails-twice"
+    FAILS_ALWAYS = "fails-always"
+    INVALID = "invalid"
+    CRASH = "crash"
+
+
+FAULT_OF: Final[dict[Kind, dict[str, Any]]] = {
+    Kind.SLOW: {"sleep_ms": 20},
+    Kind.FAILS_ONCE: {"fail": 1},
+    Kind.FAILS_TWICE: {"fail": 2},
+    Kind.FAILS_ALWAYS: {"fail": -1},
+    Kind.INVALID: {"invalid": True},
+    Kind.CRASH: {"crash": True},
+}
+SHARES: Final = {
+    Kind.PLAIN: 93.0,
+    Kind.SLOW: 2.0,
+    Kind.FAILS_ONCE: 2.0,
+    Kind.FAILS_TWICE: 1.0,
+    Kind.FAILS_ALWAYS: 1.0,
+    Kind.INVALID: 1.0,
+}
+
+
+def type_of(kind: Kind) -> str:
+    """The event type that events of a kind have, by which an operator finds them."""
+    return f"chaos.{kind}"
+
+
+class Action(StrEnum):
+    """What is done to a process or a server."""
+
+    KILL = "kill"
+    STOP = "stop"
+    FREEZE = "freeze"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something breaks. `seconds`: how long it is away, or stands still."""
+
+    at: float
+    target: str
+    action: Action
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Numbered:
+    """An event that is sent; its number is in its title and in its data."""
+
+    number: int
+    recipient: str
+    kind: Kind = Kind.PLAIN
+
+    def document(self) -> dict[str, Any]:
+        """The event as a producer sends it."""
+        fault = FAULT_OF.get(self.kind)
+        return {
+            "recipient": self.recipient,
+            "type": type_of(self.kind),
+            "title": f"Event {self.number}",
+            "data": {"number": self.number, **({"fault": fault} if fault else {})},
+        }
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request of a producer. `again`: so many seconds after its answer it is sent once more, with its key."""
+
+    at: float
+    events: tuple[Numbered, ...]
+    batch: bool
+    gateway: int
+    key: str | None
+    again: float | None
+
+    def body(self) -> tuple[str, dict[str, Any]]:
+        """Where it goes, and its JSON."""
+        documents = [event.document() for event in self.events]
+        if self.batch:
+            return "/api/notify/batch", {"notifications": documents}
+        return "/api/notify", documents[0]
+
+
+@dataclass(frozen=True)
+class MarkRead:
+    """A recipient reads: everything, or some."""
+
+    at: float
+    recipient: str
+    all: bool
+    by_socket: bool
+    gateway: int
+
+
+@dataclass(frozen=True)
+class Order:
+    """An operator replays the dead letter at `place` of the newest, 0 to 1; corrected, or as it is."""
+
+    at: float
+    place: float
+    corrected: bool
+    gateway: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A whole run."""
+
+    seed: int
+    seconds: float
+    producers: tuple[tuple[Request, ...], ...]
+    reads: tuple[MarkRead, ...]
+    orders: tuple[Order, ...]
+    faults: tuple[Fault, ...]
+
+    @classmethod
+    def make(cls, seed: int, seconds: float, targets: tuple[str, ...]) -> "Plan":
+        """The plan of a seed. Each part has random numbers of its own: one may change and the others stay."""
+        numbers = count(1)
+        producers = [_requests(seed, producer, seconds, numbers) for producer in range(PRODUCERS)]
+        return cls(
+            seed=seed,
+            seconds=seconds,
+            producers=tuple(_with_crashes(drawn(seed, "crash"), producers, seconds)),
+            reads=tuple(_reads(drawn(seed, "reads"), seconds)),
+            orders=tuple(_orders(drawn(seed, "orders"), seconds)),
+            faults=tuple(_faults(drawn(seed, "faults"), seconds, targets)),
+        )
+
+
+def drawn(seed: int, part: str) -> Random:
+    """The random numbers of one part of a run: the same for the same seed."""
+    return Random(f"{seed} {part}")  # noqa: S311 - to be repeatable is all that is asked of them
+
+
+def moments(random: Random, seconds: float, per_second: float) -> Iterator[float]:
+    """Times at random, as they come in life: so many a second, in no rhythm."""
+    at = random.expovariate(per_second)
+    while at < seconds:
+        yield at
+        at += random.expovariate(per_second)
+
+
+def _requests(seed: int, producer: int, seconds: float, numbers: Iterator[int]) -> list[Request]:
+    random = drawn(seed, f"producer {producer}")
+    times = moments(random, seconds, REQUESTS_PER_SECOND)
+    return [_request(random, at, f"chaos-{seed}-{producer}-{number}", numbers) for number, at in enumerate(times)]
+
+
+def _request(random: Random, at: float, key: str, numbers: Iterator[int]) -> Request:
+    batch = random.random() < BATCH_SHARE
+    size = random.randint(*BATCH_SIZES) if batch else 1
+    kinds = random.choices(list(SHARES), list(SHARES.values()), k=size)
+    events = tuple(Numbered(next(numbers), random.choice(RECIPIENTS), kind) for kind in kinds)
+    keyed = random.random() < KEYED_SHARE
+    again = random.uniform(*AGAIN_SECONDS) if keyed and random.random() < AGAIN_SHARE else None
+    return Request(at, events, batch, random.randrange(GATEWAYS), key if keyed else None, again)
+
+
+def _with_crashes(random: Random, producers: list[list[Request]], seconds: float) -> list[tuple[Request, ...]]:
+    """A few single events are poison."""
+    places = [
+        (producer, index)
+        for producer, requests in enumerate(producers)
+        for index, request in enumerate(requests)
+        if not request.batch and request.at < seconds * CRASHES_UNTIL
+    ]
+    for producer, index in random.sample(places, min(len(places), max(1, int(seconds / SECONDS_PER_CRASH)))):
+        request = producers[producer][index]
+        poison = replace(request.events[0], kind=Kind.CRASH)
+        producers[producer][index] = replace(request, events=(poison,))
+    return [tuple(requests) for requests in producers]
+
+
+def _reads(random: Random, seconds: float) -> Iterator[MarkRead]:
+    for at in moments(random, seconds, READS_PER_SECOND):
+        by_socket = random.random() < 0.5
+        recipient = random.choice(FOLLOWED if by_socket else RECIPIENTS)
+        yield MarkRead(at, recipient, random.random() < 0.2, by_socket, random.randrange(GATEWAYS))
+
+
+def _orders(random: Random, seconds: float) -> Iterator[Order]:
+    for at in moments(random, seconds, ORDERS_PER_SECOND):
+        yield Order(at, random.random(), random.random() < 0.5, random.randrange(GATEWAYS))
+
+
+def _faults(random: Random, seconds: float, targets: tuple[str, ...]) -> list[Fault]:
+    """Every action on every target in an order at random, then all of them again; some at the same time."""
+    at, deck, faults = random.uniform(*FAULT_GAP_SECONDS), list[tuple[str, Action]](), list[Fault]()
+    while at < seconds:
+        if not deck:
+            deck = [(target, action) for target in targets for action in Action]
+            random.shuffle(deck)
+        target, action = deck.pop()
+        fault = Fault(at, target, action, _fault_seconds(random, target, action))
+        faults.append(fault)
+        if target in SERVERS and random.random() < DOUBLE_SHARE:
+            faults.append(_in_the_middle_of(random, fault, targets))
+        if random.random() >= SAME_TIME_SHARE:
+            at += random.uniform(*FAULT_GAP_SECONDS)
+    return sorted(faults, key=lambda fault: fault.at)
+
+
+def _in_the_middle_of(random: Random, outage: Fault, targets: tuple[str, ...]) -> Fault:
+    """What holds something that it cannot get rid of just now ends: the hardest time of all."""
+    target = random.choice([target for target in targets if target not in SERVERS])
+    action = random.choice((Action.KILL, Action.STOP))
+    at = outage.at + random.uniform(0.2, 0.9) * outage.seconds
+    return Fault(at, target, action, _fault_seconds(random, target, action))
+
+
+def _fault_seconds(random: Random, target: str, action: Action) -> float:
+    if action is Action.FREEZE:
+        # Short ones are as hard as long ones, and leave more time for others.
+        shortest, longest = FROZEN_SECONDS
+        return shortest + (longest - shortest) * random.random() ** 3
+    return random.uniform(*(SERVER_AWAY_SECONDS if target in SERVERS else PROCESS_AWAY_SECONDS))

@@ -1,0 +1,135 @@
+"""A run from its plan to its report: begin, break things, mend them, wait for rest, look at everything, judge."""
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import httpx
+import psycopg
+from redis.exceptions import RedisError
+
+from tests import truth
+from tests.chaos import facts, ledger, report, verdict
+from tests.chaos.clock import Caller, Clock
+from tests.chaos.crowd import Crowd
+from tests.chaos.deployment import SETTINGS, TARGETS, TICK_SECONDS, Deployment
+from tests.chaos.faults import Faults
+from tests.chaos.ledger import Ledger
+from tests.chaos.plan import Plan
+from tests.chaos.report import Report
+from tests.stack import Stack
+
+WHOLE_SECONDS: Final = 60.0
+ANSWERED_SECONDS: Final = 90.0
+REST_SECONDS: Final = 120.0
+SEEN_SECONDS: Final = 60.0
+PROGRESS_SECONDS: Final = 15.0
+UNREACHABLE: Final = (RedisError, psycopg.Error, httpx.TransportError)
+
+ORDERED: Final = "SELECT count(*) FROM dlq_deadletter WHERE status = 1"
+HEADS: Final = "SELECT recipient, seq FROM notifications_inbox"
+
+
+class Run:
+    """One run in a folder, which it fills with servers' data, logs and the ledger."""
+
+    def __init__(self, folder: Path, plan: Plan, shards: int, say: Callable[[str], None]) -> None:
+        self._folder = folder
+        self._plan = plan
+        self._shards = shards
+        self._say = say
+
+    def carry_out(self) -> Report:
+        """The whole run. Ends everything that it started, however it ends."""
+        path, servers = self._folder / "ledger.jsonl", self._folder / "stack"
+        servers.mkdir()
+        with (
+            Stack(servers, shards=self._shards, **SETTINGS) as stack,
+            Deployment(stack, self._plan.seed) as deployment,
+        ):
+            clock = Clock()
+            crowd = Crowd(clock, deployment, self._plan, Ledger(path))
+            faults = Faults(clock, deployment, self._plan.faults)
+            crowd.start()
+            self._break(clock, deployment, faults, crowd)
+            remainder = self._calm_down(clock, deployment, crowd)
+            wrong_answers = crowd.reading.wrong + crowd.operator.wrong
+            caller = Caller(deployment.gateways, stack.api_key)
+            there = facts.gather(stack, caller, crowd.followers.values(), remainder, wrong_answers)
+            crowd.end()
+            return self._report(clock, deployment, faults, crowd, there, ledger.read(path))
+
+    def _break(self, clock: Clock, deployment: Deployment, faults: Faults, crowd: Crowd) -> None:
+        told = 0.0
+        while clock.now() < self._plan.seconds:
+            faults.look()
+            deployment.look()
+            crowd.check()
+            if clock.now() - told > PROGRESS_SECONDS:
+                told = clock.now()
+                accepted = crowd.traffic()["events accepted"]
+                self._say(f"{told:6.0f} s  {accepted} events accepted, {len(faults.log)} faults")
+            time.sleep(TICK_SECONDS)
+
+    def _calm_down(self, clock: Clock, deployment: Deployment, crowd: Crowd) -> list[str]:
+        """End faults and traffic, and wait for rest; returns what is not as it should be then, in words."""
+        clock.end()
+        deployment.mend()
+        self._say("faults are over; waiting for rest")
+        stack = deployment.stack
+        conditions: list[tuple[str, Callable[[], bool], float]] = [
+            ("not everything runs and answers again", deployment.whole, WHOLE_SECONDS),
+            ("some producers have no answer", crowd.gone, ANSWERED_SECONDS),
+            ("not at rest", lambda: not left_over(stack), REST_SECONDS),
+        ]
+        complaints = [words for words, holds, seconds in conditions if not deployment.watch_until(holds, seconds)]
+        crowd.check()
+        heads = dict(stack.sql(HEADS))
+        # Whoever does not get there is told by name in the verdict.
+        deployment.watch_until(lambda: crowd.have_seen(heads), SEEN_SECONDS)
+        return complaints + left_over(stack)
+
+    def _report(
+        self,
+        clock: Clock,
+        deployment: Deployment,
+        faults: Faults,
+        crowd: Crowd,
+        there: facts.Facts,
+        lines: list[ledger.Line],
+    ) -> Report:
+        found = verdict.judge(lines, there)
+        members = deployment.members.values()
+        return Report(
+            seed=self._plan.seed,
+            minutes=self._plan.seconds / 60,
+            shards=self._shards,
+            wrong=report.counts_of(found),
+            findings=report.told(found),
+            traffic=dict(sorted(crowd.traffic().items())) | report.outcomes(lines, there),
+            sockets={
+                "clients": len(crowd.followers),
+                "connection attempts": sum(follower.connections + 1 for follower in crowd.followers.values()),
+                "notifications": sum(len(seen) for seen in there.seen.values()),
+            },
+            delay=report.delay_of(lines, there.rows, clock.begun_unix, faults.log),
+            slowest_stops={member.name: member.slowest_stop for member in members if member.slowest_stop},
+            faults={target: dict(counts) for target, counts in faults.counts().items()},
+            ended_by_themselves={member.name: dict(member.endings) for member in members if member.endings},
+            fault_log=faults.log,
+        )
+
+
+def plan_of(seed: int, seconds: float) -> Plan:
+    """The plan of a seed, with everything there is to break."""
+    return Plan.make(seed, seconds, TARGETS)
+
+
+def left_over(stack: Stack) -> list[str]:
+    """What is not at rest, in words; a server that does not answer is not either."""
+    with suppress(*UNREACHABLE):
+        ordered = stack.sql(ORDERED)[0][0]
+        return truth.left_over(stack) + ([f"{ordered} replays ordered and not carried out"] if ordered else [])
+    return ["a server does not answer"]
