@@ -289,6 +289,20 @@ def test_frames_flow_again_after_redis_was_restarted(own_stack: Stack) -> None:
         assert web.log().count("Traceback") == 0
 
 
+@pytest.mark.one_shard_is_enough
+def test_a_socket_that_comes_while_redis_is_away_is_told_to_come_again(own_stack: Stack) -> None:
+    web = own_stack.start_web()
+    with Api(own_stack) as api:
+        token = api.token("alice")
+        own_stack.valkey.stop()
+        with Socket(own_stack.url, token) as refused:
+            assert refused.close_code() == 4503
+        own_stack.valkey.start()
+        with Socket(own_stack.url, token) as socket:
+            socket.expect("hello")
+    assert "Traceback" not in web.log()
+
+
 def follow(stack: Stack, api: Api, count: int) -> dict[str, Reader]:
     """Readers for as many recipients."""
     return {name: Reader(stack.url, api.token(name)) for name in (f"r{number}" for number in range(count))}

@@ -298,7 +298,7 @@ def test_after_a_break_it_goes_on_where_it_was(server: ScriptedServer) -> None:
     server.watched(seq=5)
     server.notification(6)
     server.tab.expect_titles(["6"])
-    server.closes(1013)
+    server.closes(4503)
     server.hello(seq=8)
     assert server.heard() == {"type": "resume", "after": 6}
 
@@ -321,7 +321,7 @@ def test_a_refusal_ends_it_with_a_reason(server: ScriptedServer, code: int, reas
 
 def test_a_token_that_worked_before_is_replaced_once(server: ScriptedServer) -> None:
     server.watched(seq=0)
-    server.closes(1013)
+    server.closes(4503)
     server.expect_sockets(2)
     server.closes(4401)
     server.expect_sockets(3)

@@ -32,7 +32,8 @@ UNAUTHENTICATED: Final = 4401
 FOREIGN_ORIGIN: Final = 4403
 TOKEN_EXPIRED: Final = 4408
 TOO_MANY: Final = 4429
-TRY_LATER: Final = 1013  # registered for WebSockets (RFC 6455's registry): the server cannot serve just now
+# Not 1013, which says the same: Daphne sends no code below 3000 but 1000, and breaks off with a traceback instead.
+TRY_LATER: Final = 4503
 
 MAX_FRAME_CHARACTERS: Final = 64 * 1024
 MAX_WAITING_FRAMES: Final = 2000

@@ -38,7 +38,7 @@ const UNAUTHENTICATED = 4401;
 const FOREIGN_ORIGIN = 4403;
 const TOKEN_EXPIRED = 4408;
 const TOO_MANY = 4429;
-const TRY_LATER = 1013;
+const TRY_LATER = 4503;
 const LOST = 1006;
 
 export class InboxClient extends EventTarget {
