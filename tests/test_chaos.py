@@ -17,7 +17,7 @@ from tests.chaos.faults import Done
 from tests.chaos.ledger import Ledger, Line, What
 from tests.chaos.plan import SERVERS, Action, Kind, Plan
 from tests.chaos.report import counts_of, delay_of
-from tests.chaos.verdict import Wrong, judge
+from tests.chaos.verdict import Wrong, judge, judge_process
 from tests.stack import clean_environment
 
 pytestmark = pytest.mark.one_shard_is_enough
@@ -178,6 +178,22 @@ def test_what_is_left_over_and_answers_out_of_the_contract_are_findings() -> Non
     counted = counts_of(judge([line(1, what=What.WRONG, id="", detail="500")], facts))
     assert counted[Wrong.LEFT_OVER] == counted[Wrong.MISSED] == 1
     assert counted[Wrong.ANSWERS] == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "slowest_stop", "endings", "wrong"),
+    [
+        ("web 1", 9.5, {}, []),
+        ("web 1", 25.0, {}, [Wrong.STOPPED_LATE]),
+        ("worker 2", 1.0, {"SIGKILL": 3}, []),
+        ("worker 2", 1.0, {"exit code 1": 1}, [Wrong.ENDED]),
+        ("scheduler", 1.0, {"SIGKILL": 1}, [Wrong.ENDED]),
+    ],
+)
+def test_a_process_that_stops_late_or_ends_unasked_is_found(
+    name: str, slowest_stop: float, endings: dict[str, int], wrong: list[Wrong]
+) -> None:
+    assert [finding.wrong for finding in judge_process(name, slowest_stop, endings)] == wrong
 
 
 def test_a_finding_tells_all_that_is_known_of_an_event() -> None:

@@ -17,7 +17,7 @@ from tests.chaos.crowd import Crowd
 from tests.chaos.deployment import SETTINGS, TARGETS, TICK_SECONDS, Deployment
 from tests.chaos.faults import Faults
 from tests.chaos.ledger import Ledger
-from tests.chaos.plan import Plan
+from tests.chaos.plan import SERVERS, Plan
 from tests.chaos.report import Report
 from tests.stack import Stack
 
@@ -100,8 +100,11 @@ class Run:
         there: facts.Facts,
         lines: list[ledger.Line],
     ) -> Report:
-        found = verdict.judge(lines, there)
         members = deployment.members.values()
+        found = verdict.judge(lines, there)
+        for member in members:
+            if member.name not in SERVERS:
+                found += verdict.judge_process(member.name, member.slowest_stop, member.endings)
         return Report(
             seed=self._plan.seed,
             minutes=self._plan.seconds / 60,

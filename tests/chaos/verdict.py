@@ -23,6 +23,8 @@ class Wrong(StrEnum):
     ATTEMPTS = "attempts wrong"
     LEFT_OVER = "left over"
     ANSWERS = "wrong answers"
+    STOPPED_LATE = "stopped late"
+    ENDED = "ended unasked"
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,11 @@ class Finding:
     wrong: Wrong
     words: str
 
+
+# The promise is 10 s from the signal; a loaded machine takes a moment to deliver one, and to be looked at.
+STOP_SECONDS: Final = 12.0
+# What an event does that kills its worker.
+EXPECTED_END: Final = ("worker", "SIGKILL")
 
 REASONS: Final = {Kind.FAILS_ALWAYS: "retries_exhausted", Kind.INVALID: "invalid", Kind.CRASH: "crash"}
 ATTEMPTS: Final = {Kind.PLAIN: 1, Kind.SLOW: 1, Kind.FAILS_ONCE: 2, Kind.FAILS_TWICE: 3}
@@ -95,6 +102,15 @@ def judge(lines: Iterable[Line], facts: Facts) -> list[Finding]:
     findings += [Finding(Wrong.LEFT_OVER, words) for words in facts.left_over]
     answers = [f"#{line.number}: {line.detail}" for line in noted if line.what is What.WRONG] + facts.wrong_answers
     return findings + [Finding(Wrong.ANSWERS, words) for words in answers]
+
+
+def judge_process(name: str, slowest_stop: float, endings: Mapping[str, int]) -> Iterator[Finding]:
+    """A process of ours: how long it took to stop at most, in seconds, and how it ended without being asked to."""
+    if slowest_stop > STOP_SECONDS:
+        yield Finding(Wrong.STOPPED_LATE, f"{name} took {slowest_stop:.1f} s")
+    for ending, count in endings.items():
+        if (name.partition(" ")[0], ending) != EXPECTED_END:
+            yield Finding(Wrong.ENDED, f"{name}: {ending}, {count} times")
 
 
 def cases(lines: Iterable[Line], facts: Facts) -> list[Case]:
