@@ -4,6 +4,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
+# Two at a time: most tests wait for processes to start or to notice something. Each has servers of its own.
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 .PHONY: help up test lint format bench chaos requirements clean
 
@@ -15,8 +17,8 @@ up: .venv/.run ## start the real thing on http://127.0.0.1:8000   (make up ARGS=
 
 test: .venv/.dev ## run the whole test suite against throw-away servers, with 1 and with 4 shards
 	@$(BIN)/python -m tests.browser
-	NOTIFY_SHARDS=1 $(BIN)/python -m pytest $(ARGS)
-	NOTIFY_SHARDS=4 $(BIN)/python -m pytest -m "not one_shard_is_enough" $(ARGS)
+	NOTIFY_SHARDS=1 $(PYTEST) $(ARGS)
+	NOTIFY_SHARDS=4 $(PYTEST) -m "not one_shard_is_enough" $(ARGS)
 
 lint: .venv/.dev ## ruff, mypy --strict, import rules, missing migrations
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""The inbox in PostgreSQL: the hot insert, reads, and mark-read. The only hand-written SQL of the project.
+"""The inbox in PostgreSQL: the hot insert, reads, and mark-read. The only hand-written SQL of the core.
 
 Every change of an inbox locks its `inbox` row first and touches `notification` rows after, recipients in sorted
 order: so no two writers wait for each other in a circle, and what a recipient's `seq` orders is commit order.

@@ -117,3 +117,22 @@ def test_a_web_killed_before_its_answer_took_the_event_once_or_not_at_all(
     own_stack.start_worker()
     truth.wait_for_rest(own_stack)
     assert truth.rows(own_stack) == kept
+
+
+def test_an_event_that_kills_its_workers_is_a_letter_and_those_beside_it_are_rows(stack: Stack) -> None:
+    with Api(stack) as api:
+        plain = {"recipient": "beside", "type": "test", "title": "A title"}
+        batch = [{**plain, "data": {"fault": {"crash": True}}} if number == 4 else plain for number in range(9)]
+        ids = [result["id"] for result in api.post("/api/notify/batch", {"notifications": batch}).json()["results"]]
+        killer = ids.pop(4)
+        deaths = 0
+        while not letters(stack)[killer]:
+            worker = stack.start_worker()
+            wait_until(lambda one=worker: one.returncode or letters(stack)[killer], 40, "neither dead nor killed")  # type: ignore[misc]
+            deaths += worker.returncode == -signal.SIGKILL
+            assert deaths <= 4, "once among its neighbours, three times alone"
+        assert deaths == 4
+        assert api.get(f"/api/notifications/{killer}")["status"] == "dead"
+        assert rows_of(stack, "beside") == Counter(ids)
+        worker.terminate()
+        assert worker.wait() == 0
