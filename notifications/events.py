@@ -164,8 +164,8 @@ def outline(payload: bytes) -> Outline:
         return Outline()
     return Outline(
         id=_text_that(_is_id, fields.get("id")),
-        recipient=_text_that(lambda text: _fits(text, Recipient), fields.get("recipient")),
-        type=_text_that(lambda text: _fits(text, EventType), fields.get("type")),
+        recipient=_text_that(lambda text: fits(text, Recipient), fields.get("recipient")),
+        type=_text_that(lambda text: fits(text, EventType), fields.get("type")),
     )
 
 
@@ -210,7 +210,8 @@ def _is_id(text: str) -> bool:
     return re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", text) is not None
 
 
-def _fits(value: str, kind: Any) -> bool:  # noqa: ANN401 - an annotated type
+def fits(value: str, kind: Any) -> bool:  # noqa: ANN401 - an annotated type
+    """Whether a text keeps the rules of an annotated type, Recipient for one."""
     try:
         msgspec.convert(value, kind)
     except msgspec.ValidationError:

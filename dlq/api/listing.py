@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Final, NamedTuple
@@ -11,12 +11,11 @@ from uuid import UUID
 import msgspec
 from django.db.models import QuerySet
 
-from dlq.api.rules import FILTERS, fits, rule
+from dlq.api.rules import FILTERS, rule
 from dlq.models import DeadLetter
 from dlq.replay import LOOKUPS
 from notifications import events
-from notifications.api.reading import DEFAULT_LIMIT, LIMITS, MAX_LIMIT
-from notifications.exceptions import FieldError, Invalid
+from notifications.api.query import DEFAULT_LIMIT, LIMIT_BOUND, Bounds, asked
 
 STATUSES: Final = {label: value for value, label in DeadLetter.Status.choices}
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -36,12 +35,9 @@ class Page(NamedTuple):
     following: str | None
 
 
-def page(asked: Mapping[str, str]) -> Page:
+def page(parameters: Mapping[str, str]) -> Page:
     """The page that a query asks for. Raises Invalid with every broken rule."""
-    # `type=` in an address that some template made asks for nothing.
-    query = {name: value for name, value in asked.items() if value}
-    if errors := [*_unknown(query), *_out_of_bounds(query)]:
-        raise Invalid(errors)
+    query = asked(parameters, BOUNDS)
     limit = int(query.get("limit", DEFAULT_LIMIT))
     found = list(_chosen(query)[: limit + 1])
     shown = found[:limit]
@@ -55,8 +51,8 @@ def cursor(letter: DeadLetter) -> str:
 
 
 def _chosen(query: Mapping[str, str]) -> QuerySet[DeadLetter]:
-    asked = {LOOKUPS[name]: msgspec.convert(query[name], FILTERS[name]) for name in FILTERS.keys() & query.keys()}
-    letters = DeadLetter.objects.filter(**asked)
+    given = {LOOKUPS[name]: msgspec.convert(query[name], FILTERS[name]) for name in FILTERS.keys() & query.keys()}
+    letters = DeadLetter.objects.filter(**given)
     if "status" in query:
         letters = letters.filter(status=STATUSES[query["status"]])
     if "cursor" in query and (place := _place(query["cursor"])):
@@ -75,22 +71,10 @@ def _place(text: str) -> Place | None:
         return None
 
 
-def _unknown(query: Mapping[str, str]) -> Iterator[FieldError]:
-    known = ", ".join(sorted(BOUNDS))
-    for name in query.keys() - BOUNDS.keys():
-        yield FieldError(f"/{events.pointer_token(name)}", f"is not one of: {known}")
-
-
-def _out_of_bounds(query: Mapping[str, str]) -> Iterator[FieldError]:
-    for name, (sentence, keeps) in BOUNDS.items():
-        if name in query and not keeps(query[name]):
-            yield FieldError(f"/{name}", sentence)
-
-
 # What each parameter takes, as a sentence and as a check.
-BOUNDS: Final[dict[str, tuple[str, Callable[[str], bool]]]] = {
-    **{name: (rule(kind), partial(fits, kind=kind)) for name, kind in FILTERS.items()},
+BOUNDS: Final[Bounds] = {
+    **{name: (rule(kind), partial(events.fits, kind=kind)) for name, kind in FILTERS.items()},
     "status": (f"must be one of: {', '.join(STATUSES)}", STATUSES.__contains__),
-    "limit": (f"must be a whole number from 1 to {MAX_LIMIT}", LIMITS.__contains__),
+    "limit": LIMIT_BOUND,
     "cursor": ("must be the 'next' of an earlier page", lambda value: _place(value) is not None),
 }

@@ -4,7 +4,6 @@ from datetime import datetime
 from typing import Annotated, Any, Final
 from uuid import UUID
 
-import msgspec
 from msgspec import Meta
 
 from dlq.fingerprint import DIGITS
@@ -43,15 +42,6 @@ FILTERS: Final[dict[str, Any]] = {
     "fingerprint": Fingerprint,
     "since": Since,
 }
-
-
-def fits(text: str, kind: Any) -> bool:  # noqa: ANN401 - an annotated type
-    """Whether a parameter's text is what it has to be."""
-    try:
-        msgspec.convert(text, kind)
-    except msgspec.ValidationError:
-        return False
-    return True
 
 
 def rule(kind: Any) -> str:  # noqa: ANN401 - an annotated type

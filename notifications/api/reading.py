@@ -2,8 +2,7 @@
 
 import base64
 import binascii
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 import msgspec
@@ -17,14 +16,12 @@ from notifications import events, inbox, lookup, representation
 from notifications.access.authentication import caller_of
 from notifications.access.permissions import scope_or_recipient
 from notifications.access.principal import Principal
+from notifications.api.query import DEFAULT_LIMIT, LIMIT_BOUND, Bounds, asked
 from notifications.exceptions import FieldError, Invalid
 from notifications.models import Notification
 
-DEFAULT_LIMIT: Final = 20
-MAX_LIMIT: Final = 100
 TRUE: Final = frozenset({"true", "1"})
 FALSE: Final = frozenset({"false", "0"})
-LIMITS: Final = frozenset(str(limit) for limit in range(1, MAX_LIMIT + 1))
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -84,16 +81,8 @@ class Unread(APIView):
 
 def check_recipient(recipient: str, pointer: str = "/recipient") -> None:
     """Raises Invalid for what can be no recipient's id."""
-    if not _fits(recipient, events.Recipient):
+    if not events.fits(recipient, events.Recipient):
         raise Invalid([FieldError(pointer, events.RECIPIENT_RULE)])
-
-
-def _fits(value: str, kind: Any) -> bool:  # noqa: ANN401 - an annotated type
-    try:
-        msgspec.convert(value, kind)
-    except msgspec.ValidationError:
-        return False
-    return True
 
 
 def _may_see(caller: Principal, recipient: str) -> bool:
@@ -101,10 +90,7 @@ def _may_see(caller: Principal, recipient: str) -> bool:
 
 
 def _page_of(request: Request) -> Page:
-    # `type=` in an address that some template made asks for nothing.
-    query = {name: value for name, value in request.query_params.dict().items() if value}
-    if errors := [*_unknown(query), *_out_of_bounds(query)]:
-        raise Invalid(errors)
+    query = asked(request.query_params.dict(), BOUNDS)
     return Page(
         recipient=_recipient_of(request),
         unread=query.get("unread", "").lower() in TRUE,
@@ -112,18 +98,6 @@ def _page_of(request: Request) -> Page:
         limit=int(query.get("limit", DEFAULT_LIMIT)),
         before=_before(query["cursor"]) if "cursor" in query else None,
     )
-
-
-def _unknown(query: Mapping[str, str]) -> Iterator[FieldError]:
-    known = ", ".join(sorted(BOUNDS))
-    for name in query.keys() - BOUNDS.keys():
-        yield FieldError(f"/{events.pointer_token(name)}", f"is not one of: {known}")
-
-
-def _out_of_bounds(query: Mapping[str, str]) -> Iterator[FieldError]:
-    for name, (rule, keeps) in BOUNDS.items():
-        if name in query and not keeps(query[name]):
-            yield FieldError(f"/{name}", rule)
 
 
 def _recipient_of(request: Request) -> str:
@@ -153,10 +127,10 @@ def _before(cursor: str) -> int | None:
 
 
 # What each parameter takes, as a sentence and as a check.
-BOUNDS: Final[dict[str, tuple[str, Callable[[str], bool]]]] = {
-    "recipient": (events.RECIPIENT_RULE, lambda value: _fits(value, events.Recipient)),
+BOUNDS: Final[Bounds] = {
+    "recipient": (events.RECIPIENT_RULE, lambda value: events.fits(value, events.Recipient)),
     "unread": ("must be true or false", lambda value: value.lower() in TRUE | FALSE),
-    "type": (events.TYPE_RULE, lambda value: _fits(value, events.EventType)),
-    "limit": (f"must be a whole number from 1 to {MAX_LIMIT}", lambda value: value in LIMITS),
+    "type": (events.TYPE_RULE, lambda value: events.fits(value, events.EventType)),
+    "limit": LIMIT_BOUND,
     "cursor": ("must be the 'next' of an earlier page", lambda value: _before(value) is not None),
 }

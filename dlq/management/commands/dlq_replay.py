@@ -20,6 +20,7 @@ from dlq import replay
 from dlq.api import rules
 from dlq.models import DeadLetter, Replay
 from dlq.replay import Criteria
+from notifications import events
 from notifications.events import EventType
 from notifications.exceptions import Refused
 
@@ -92,7 +93,7 @@ def _ids(texts: list[str]) -> list[UUID]:
 
 def _checked(option: str, kind: Any) -> Callable[[str], str]:  # noqa: ANN401 - an annotated type
     def read(text: str) -> str:
-        if not rules.fits(text, kind):
+        if not events.fits(text, kind):
             raise CommandError(f"{option} {rules.rule(kind)}.")
         return text
 
