@@ -26,11 +26,11 @@ def delay_ms(failed_attempts: int) -> int | None:
     return round(delays[failed_attempts - 1] * 1000 * spread)
 
 
-def after_failure(event: Event, error: str) -> Event:
-    """The event as its next attempt finds it."""
+def after_failure(event: Event, error: str, attempts: int = 1) -> Event:
+    """The event after so many failed attempts more, as the next one finds it."""
     return msgspec.structs.replace(
         event,
-        attempts=event.attempts + 1,
+        attempts=event.attempts + attempts,
         last_error=error,
         first_failed_ms=event.first_failed_ms or time.time_ns() // 1_000_000,
     )

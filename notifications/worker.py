@@ -139,7 +139,7 @@ class Worker:
         if deaths < DEATHS_OF_A_KILLER:
             return []
         error = f"its worker died {deaths} times while it handled this and nothing else"
-        return [Dead(suspect, *_told_of(suspect, deaths, CRASH, error))]
+        return [_give_up(suspect, CRASH, error, attempts=deaths)]
 
     def _handle_alone(self, suspect: Entry) -> list[Outcome]:
         self._reader.handle_alone(suspect)
@@ -209,12 +209,11 @@ def judge(failure: Failure) -> Again | Dead:
     entry, event, error = failure
     text = retries.error_text(error)
     if event is None or not isinstance(error, Retry):
-        return Dead(entry, *_told_of(entry, 1, INVALID, text))
-    tried = retries.after_failure(event, text)
-    delay_ms = retries.delay_ms(tried.attempts)
+        return _give_up(entry, INVALID, text)
+    delay_ms = retries.delay_ms(event.attempts + 1)
     if delay_ms is None:
-        return Dead(entry, event.id, RETRIES_EXHAUSTED, text, tried.attempts)
-    return Again(entry, event.id, events.encode(tried), delay_ms)
+        return _give_up(entry, RETRIES_EXHAUSTED, text)
+    return Again(entry, event.id, events.encode(retries.after_failure(event, text)), delay_ms)
 
 
 def tell(outcome: Outcome) -> None:
@@ -237,13 +236,13 @@ def _deaths(entry: Entry) -> int:
     return entry.deaths or 0
 
 
-def _told_of(entry: Entry, attempts: int, reason: str, error: str) -> tuple[str, str, str, int]:
-    """A dead entry's event id, reason, error and attempts in all, as far as its payload tells them."""
+def _give_up(entry: Entry, reason: str, error: str, attempts: int = 1) -> Dead:
+    """A dead letter after so many attempts more. A payload that cannot be read is kept as it is."""
     try:
-        event = events.decode(entry.payload)
+        event = retries.after_failure(events.decode(entry.payload), error, attempts)
     except Invalid:
-        return events.outline(entry.payload).id, reason, error, attempts
-    return event.id, reason, error, event.attempts + attempts
+        return Dead(entry, events.outline(entry.payload).id, entry.payload, reason, error, attempts)
+    return Dead(entry, event.id, events.encode(event), reason, error, event.attempts)
 
 
 def _refused(entry: Entry, event: Event, error: Exception) -> Failure:

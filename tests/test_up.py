@@ -40,7 +40,7 @@ MARKS = {
     "web": "daphne",
     "worker": "worker",
     "scheduler": "scheduler",
-    "dlq worker": "dlq_worker",
+    "dlq_worker": "dlq_worker",
     "PostgreSQL": "postgres",
     "Valkey": "valkey-server",
 }
@@ -213,7 +213,7 @@ def test_the_printed_password_signs_in(notify: Up) -> None:
     assert check_password(notify.demo["NOTIFY_ADMIN_PASSWORD"], password)
 
 
-@pytest.mark.parametrize("name", ["web", "worker", "scheduler", "dlq worker", "PostgreSQL", "Valkey"])
+@pytest.mark.parametrize("name", ["web", "worker", "scheduler", "dlq_worker", "PostgreSQL", "Valkey"])
 def test_a_killed_child_is_started_again_and_all_goes_on(notify: Up, name: str) -> None:
     victim, recipient = notify.pid_of(name), uuid.uuid4().hex
     assert victim is not None

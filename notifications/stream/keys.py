@@ -31,7 +31,7 @@ def lane(shard: int, name: Lane) -> str:
 
 
 def dead_letters(shard: int) -> str:
-    """STREAM, group `recorders`. One entry a dead event: `event` (its payload as it was read), `id` (empty where the
+    """STREAM, group `recorders`. One entry a dead event: `event` (its payload), `id` (empty where the
     payload tells none), `reason`, `error`, `attempts`, `failed_ms`. Written by settle.lua; entries leave by record.lua
     when they are rows."""
     return f"notify:{{{shard}}}:dlq"

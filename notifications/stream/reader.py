@@ -26,10 +26,11 @@ class Again(NamedTuple):
 
 
 class Dead(NamedTuple):
-    """An entry that is given up, and why. `event_id` is empty where the payload tells none."""
+    """An entry that is given up, and why: its payload as it is kept. `event_id` is empty where that tells none."""
 
     entry: Entry
     event_id: str
+    payload: bytes
     reason: str
     error: str
     attempts: int
@@ -75,8 +76,8 @@ class Reader(GroupReader):
         arguments += [event_id for _, event_id in done]
         for failed in again:
             arguments += (failed.entry.entry_id, failed.event_id, failed.payload, failed.delay_ms)
-        for entry, event_id, reason, error, attempts in dead:
-            arguments += (entry.entry_id, event_id, entry.payload, reason, error, attempts)
+        for entry, event_id, payload, reason, error, attempts in dead:
+            arguments += (entry.entry_id, event_id, payload, reason, error, attempts)
         names = [
             keys.lane(shard, lane),
             keys.inflight(shard),

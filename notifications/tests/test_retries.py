@@ -213,7 +213,9 @@ def test_readmitting_is_once_however_often_it_is_repeated(shards: Shards) -> Non
     event_id = send({"invalid": True})
     work(shards)
     (letter,) = dead_letters(shards)
-    event = msgspec.structs.replace(events.decode(letter[b"event"]), data=msgspec.Raw(b"{}"), life=1)
+    event = msgspec.structs.replace(
+        events.decode(letter[b"event"]), data=msgspec.Raw(b"{}"), life=1, attempts=0, last_error=None
+    )
     for _ in range(3):
         intake.readmit([event])
     assert life(event_id)["status"] == "queued"

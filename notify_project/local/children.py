@@ -54,7 +54,7 @@ def kinds(*, host: str, port: int, workers: int) -> list[Kind]:
     return [
         Kind("worker", Stage.BACKGROUND, manage("worker"), workers),
         Kind("scheduler", Stage.BACKGROUND, manage("scheduler")),
-        Kind("dlq worker", Stage.BACKGROUND, manage("dlq_worker")),
+        Kind("dlq_worker", Stage.BACKGROUND, manage("dlq_worker")),
         Kind("web", Stage.FRONT, (sys.executable, "-m", *daphne)),
     ]
 

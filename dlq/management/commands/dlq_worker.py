@@ -26,4 +26,4 @@ class Command(BaseCommand):
             batch_size=BATCH_SIZE,
             claim_idle_ms=int(settings.NOTIFY.claim_idle_seconds * 1000),
         )
-        process.run("dlq worker", Recorder(reader))
+        process.run("dlq_worker", Recorder(reader))
