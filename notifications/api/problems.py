@@ -15,9 +15,13 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
+from notifications.api.throttle import Throttled
 from notifications.exceptions import FieldError, IdempotencyConflict, Invalid, Refused
 
 log = structlog.get_logger("notify.api")
+
+# Under load an outage is met a thousand times a second.
+unavailable: Final = {server: Throttled(log, "api.unavailable") for server in ("Redis", "PostgreSQL")}
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_SECONDS: Final = 2
@@ -90,7 +94,7 @@ def _refused(error: Refused, _: str) -> Explained:
 
 def _outage(error: Exception, path: str) -> Explained:
     server = "Redis" if isinstance(error, RedisError) else "PostgreSQL"
-    log.warning("api.unavailable", server=server, path=path, error=repr(error))
+    unavailable[server].warn(server=server, path=path, error=repr(error))
     detail = f"{server} does not answer just now. Nothing was accepted or changed."
     return 503, detail, [], {"Retry-After": str(RETRY_SECONDS)}
 

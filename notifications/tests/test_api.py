@@ -6,11 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import structlog
 from django.test import Client
+from structlog.testing import capture_logs
 
 from conftest import Caller
 from notifications import events, store, wiring
 from notifications.access import tokens
+from notifications.api.throttle import Throttled
 from notifications.live.announce import Announcer
 from notifications.live.outbox import Outbox
 from notifications.stream import keys
@@ -305,3 +308,13 @@ def test_health_needs_no_key_and_names_each_dependency(client: Client, monkeypat
     assert answer.status_code == 503
     assert answer.json()["checks"] == {"redis": "ConnectionError", "postgresql": "ok"}
     assert b"password" not in answer.content
+
+
+def test_an_outage_is_one_log_line_for_many_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    with capture_logs() as lines:
+        throttled = Throttled(structlog.get_logger(), "api.unavailable")
+        for _ in range(1000):
+            throttled.warn(server="Redis")
+        monkeypatch.setattr(throttled, "_next", 0)
+        throttled.warn(server="Redis")
+    assert [(line["event"], line["times"]) for line in lines] == [("api.unavailable", 1), ("api.unavailable", 1000)]
