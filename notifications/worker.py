@@ -241,8 +241,8 @@ def _give_up(entry: Entry, reason: str, error: str, attempts: int = 1) -> Dead:
     try:
         event = retries.after_failure(events.decode(entry.payload), error, attempts)
     except Invalid:
-        return Dead(entry, events.outline(entry.payload).id, entry.payload, reason, error, attempts)
-    return Dead(entry, event.id, events.encode(event), reason, error, event.attempts)
+        return Dead(entry, events.outline(entry.payload).id, entry.payload, reason, error, attempts, 0)
+    return Dead(entry, event.id, events.encode(event), reason, error, event.attempts, event.life)
 
 
 def _refused(entry: Entry, event: Event, error: Exception) -> Failure:

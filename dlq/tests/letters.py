@@ -68,7 +68,7 @@ def bury(shards: Shards, dead: Event | bytes, **fields: Any) -> None:
         },
     )
     if one.event_id:
-        client.hset(keys.inflight(shard), one.event_id, b"dead dlq " + entry)
+        client.hset(keys.inflight(shard), one.event_id, b"dead dlq %s %d" % (entry, deaths.death_of(one).life))
 
 
 def recorder(shards: Shards, name: str = "recorder-1", idle_ms: int = 10_000) -> Recorder:

@@ -39,8 +39,8 @@ def dead_letters(shard: int) -> str:
 
 def inflight(shard: int) -> str:
     """HASH of accepted events that are no rows yet: id → `<state> <place> <where>`: `queued <lane> <entry id>`,
-    `retrying delayed <due ms>` or `dead dlq <entry id>`. Written by accept.lua, settle.lua, move.lua and readmit.lua;
-    settle.lua takes away what was stored, record.lua what is a dead letter's row."""
+    `retrying delayed <due ms>` or `dead dlq <entry id> <life>`. Written by accept.lua, settle.lua, move.lua and
+    readmit.lua; settle.lua takes away what was stored, record.lua what is a dead letter's row."""
     return f"notify:{{{shard}}}:inflight"
 
 

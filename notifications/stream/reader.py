@@ -26,7 +26,10 @@ class Again(NamedTuple):
 
 
 class Dead(NamedTuple):
-    """An entry that is given up, and why: its payload as it is kept. `event_id` is empty where that tells none."""
+    """An entry that is given up, and why: its payload as it is kept. `event_id` is empty where that tells none.
+
+    `life` says how often the event was replayed before.
+    """
 
     entry: Entry
     event_id: str
@@ -34,6 +37,7 @@ class Dead(NamedTuple):
     reason: str
     error: str
     attempts: int
+    life: int
 
 
 Outcome = Done | Again | Dead
@@ -76,8 +80,8 @@ class Reader(GroupReader):
         arguments += [event_id for _, event_id in done]
         for failed in again:
             arguments += (failed.entry.entry_id, failed.event_id, failed.payload, failed.delay_ms)
-        for entry, event_id, payload, reason, error, attempts in dead:
-            arguments += (entry.entry_id, event_id, payload, reason, error, attempts)
+        for entry, event_id, payload, reason, error, attempts, life in dead:
+            arguments += (entry.entry_id, event_id, payload, reason, error, attempts, life)
         names = [
             keys.lane(shard, lane),
             keys.inflight(shard),

@@ -27,12 +27,13 @@ def in_flight(shards: Shards, event_id: str) -> InFlight | None:
         state: Any = shards.client.hget(keys.inflight(shard), event_id)
         if not state:
             return None
-        if found := _look(shards, shard, event_id, *state.decode().split(" ")):
+        if found := _look(shards, shard, event_id, state.decode()):
             return found
     return None
 
 
-def _look(shards: Shards, shard: int, event_id: str, status: str, place: str, where: str) -> InFlight | None:
+def _look(shards: Shards, shard: int, event_id: str, state: str) -> InFlight | None:
+    status, place, where, *_ = state.split(" ")
     if place == "delayed":
         parked: Any = shards.client.hget(keys.payloads(shard), event_id)
         return InFlight(status, parked.partition(b" ")[2], due_ms=int(where)) if parked else None

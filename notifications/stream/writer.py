@@ -102,8 +102,8 @@ class Writer:
         for shard, members in self._shards.group(batch, lambda event: event.recipient).items():
             arguments: list[str | bytes | int] = [self._shard_backlog, self._lane]
             for event in members:
-                arguments += (event.id, events.encode(event))
-            outcome, count = scripts.run(self._shards.client, "readmit", self._names(shard), arguments)
+                arguments += (event.id, event.life, events.encode(event))
+            outcome, count = self._run_in_time("readmit", self._names(shard), arguments)
             if outcome == b"full":
                 raise _full(count)
 
@@ -129,7 +129,7 @@ class Writer:
             arguments[2:] = [once.fingerprint, answer, once.seconds]
         for event in batch:
             arguments += (event.id, events.encode(event))
-        outcome, *rest = self._run_in_time(names, arguments)
+        outcome, *rest = self._run_in_time("accept", names, arguments)
         if outcome == b"full":
             raise _full(rest[0])
         return _answered(outcome, rest)
@@ -138,11 +138,11 @@ class Writer:
         others = (keys.lane(shard, other) for other in keys.LANES if other != self._lane)
         return [keys.lane(shard, self._lane), *others, keys.inflight(shard)]
 
-    def _run_in_time(self, names: list[str], arguments: list[str | bytes | int]) -> list[Any]:
-        """Run accept.lua, with a deadline: a server that stood still must not accept what its caller gave up."""
+    def _run_in_time(self, script: str, names: list[str], arguments: list[str | bytes | int]) -> list[Any]:
+        """Run a script with a deadline: a server that stood still must not accept what its caller gave up."""
         for _ in range(2):
             deadline = self._clock.now_ms() + self._patience_ms
-            answer: list[Any] = scripts.run(self._shards.client, "accept", names, [deadline, *arguments])
+            answer: list[Any] = scripts.run(self._shards.client, script, names, [deadline, *arguments])
             if answer[0] != b"late":
                 return answer
             # It answered in time, so it is the clock that is off.

@@ -223,3 +223,16 @@ def test_readmitting_is_once_however_often_it_is_repeated(shards: Shards) -> Non
     work(shards)
     assert Notification.objects.count() == Inbox.objects.get().unread == 1
     assert wiring.writer("bulk") is not wiring.writer()
+
+
+def test_an_event_that_died_in_a_life_does_not_live_it_again(shards: Shards) -> None:
+    """As when a process put it into the stream, and died before it could say so."""
+    event_id = send({"invalid": True})
+    work(shards)
+    (letter,) = dead_letters(shards)
+    again = msgspec.structs.replace(events.decode(letter[b"event"]), life=1)
+    for _ in range(3):
+        intake.readmit([again])
+        work(shards)
+    assert len(dead_letters(shards)) == 2
+    assert life(event_id)["status"] == "dead"

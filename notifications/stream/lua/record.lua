@@ -11,7 +11,9 @@ for i = 2, #ARGV, 2 do
   local entry, id = ARGV[i], ARGV[i + 1]
   settled = settled + redis.call('XACK', KEYS[1], ARGV[1], entry)
   redis.call('XDEL', KEYS[1], entry)
-  if id ~= '' and redis.call('HGET', KEYS[2], id) == 'dead dlq ' .. entry then
+  local mine = 'dead dlq ' .. entry .. ' '
+  local state = id ~= '' and redis.call('HGET', KEYS[2], id)
+  if state and string.sub(state, 1, #mine) == mine then
     redis.call('HDEL', KEYS[2], id)
   end
 end

@@ -12,7 +12,8 @@
 -- ARGV[3]  how many entries were stored, n
 -- ARGV[4]  how many failed and are tried again, m
 -- ARGV[5…] n entry ids, then n event ids; then four of each failed event: entry id, event id, payload, delay in
---          milliseconds; then six of each dead event: entry id, event id (may be empty), payload, reason, error, attempts
+--          milliseconds; then seven of each dead event: entry id, event id (may be empty), payload, reason, error,
+--          attempts, life
 --
 -- Returns {stored, failed, dead}: how many of each were settled by this call. An entry that was settled before (by
 -- another worker, after a claim) counts nothing and writes nothing.
@@ -49,13 +50,13 @@ for i = first_failed, first_dead - 1, 4 do
   end
 end
 
-for i = first_dead, #ARGV, 6 do
-  local entry, id, payload, reason, failure, attempts = unpack(ARGV, i, i + 5)
+for i = first_dead, #ARGV, 7 do
+  local entry, id, payload, reason, failure, attempts, life = unpack(ARGV, i, i + 6)
   if take(entry) then
     local letter = redis.call('XADD', dead_letters, '*', 'event', payload, 'id', id, 'reason', reason,
       'error', failure, 'attempts', attempts, 'failed_ms', string.format('%d', now))
     if id ~= '' then
-      redis.call('HSET', inflight, id, 'dead dlq ' .. letter)
+      redis.call('HSET', inflight, id, 'dead dlq ' .. letter .. ' ' .. life)
     end
     dead = dead + 1
   end
