@@ -7,7 +7,7 @@ it again has no effect. Any number of recorders may run.
 from typing import Final
 
 import structlog
-from redis.exceptions import ResponseError
+from redis.exceptions import OutOfMemoryError, ResponseError
 
 from dlq import records, replay
 from dlq.deaths import death_of
@@ -82,17 +82,17 @@ class Recorder:
         if self._held:
             failpoints.reach("recorder.read")
 
-    def _claim(self) -> None:
-        # One step each time; what is left of a long list keeps until the next.
+    def _claim(self) -> bool:
         self._held = self._reader.claim_letters()
         if self._held:
             log.info("recorder.claimed", letters=len(self._held))
+        return bool(self._held)
 
     def _carry_out(self) -> int:
-        """A chunk of what is ordered; a full backlog is no fault of anybody, and is asked again with the next step."""
+        """A chunk of what is ordered; what is full is no fault of anybody, and is asked again with the next step."""
         try:
             replayed = replay.carry_out()
-        except Refused as refusal:
+        except (Refused, OutOfMemoryError) as refusal:
             if not self._refused:
                 log.warning("recorder.replay_waits", error=str(refusal))
             self._refused = True

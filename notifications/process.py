@@ -108,9 +108,9 @@ def pause(seconds: float) -> None:
 def run(kind: str, duty: Duty) -> None:
     """Run a duty until SIGTERM or SIGINT; then finish the step, give back what is held, say goodbye."""
     _spare_the_collector()
-    with _signals(), _Beat(duty):
+    with _signals() as asked, _Beat(duty):
         log.info("process.started", kind=kind, pid=os.getpid())
-        threading.Thread(target=_end_in_time, args=(kind, duty), name="notify-end", daemon=True).start()
+        threading.Thread(target=_end_in_time, args=(kind, duty, asked), name="notify-end", daemon=True).start()
         _steps(duty)
         _give_back(kind, duty)
     connections.close_all()
@@ -160,16 +160,21 @@ def _give_back(kind: str, duty: Duty) -> None:
         log.warning("process.gave_nothing_back", kind=kind, error=repr(error))
 
 
-def _end_in_time(kind: str, duty: Duty) -> None:
+def _end_in_time(kind: str, duty: Duty, asked: socket.socket) -> None:
     """End a process whose step does not come back: it waits for a server that stands still, and nothing wakes it.
 
     Whatever that step does when the server goes on, to commit for one, is done again by others, with no second effect.
     """
-    _life.stopping.wait()
+    if not asked.recv(1):
+        return
+    # The handler sets it, too, but in the main thread, which may be where no handler runs: looking up a name, say.
+    _life.stopping.set()
+    # To give back takes Redis, which may be what stands still.
+    end = threading.Timer(GRACE_SECONDS + LAST_SECONDS, os._exit, (0,))
+    end.daemon = True
+    end.start()
     time.sleep(GRACE_SECONDS)
     log.warning("process.cut_short", kind=kind)
-    # To give back takes Redis, which may be what stands still.
-    threading.Timer(LAST_SECONDS, os._exit, (0,)).start()
     _give_back(kind, duty)
     os._exit(0)
 
@@ -227,14 +232,21 @@ class _Beat:
 
 
 @contextmanager
-def _signals() -> Iterator[None]:
-    def stop(number: int, _: FrameType | None) -> None:
-        log.info("process.stopping", signal=signal.Signals(number).name)
-        _life.stopping.set()
+def _signals() -> Iterator[socket.socket]:
+    """Listen to SIGTERM and SIGINT; the socket has a byte as soon as one came, whatever the main thread is doing."""
 
+    def stop(number: int, _: FrameType | None) -> None:
+        _life.stopping.set()
+        log.info("process.stopping", signal=signal.Signals(number).name)
+
+    asked, wakeup = socket.socketpair()
+    wakeup.setblocking(False)
     before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    before_wakeup = signal.set_wakeup_fd(wakeup.fileno(), warn_on_full_buffer=False)
     try:
-        yield
+        yield asked
     finally:
+        signal.set_wakeup_fd(before_wakeup)
         for number, handler in before.items():
             signal.signal(number, handler)
+        wakeup.close()

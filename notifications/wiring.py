@@ -1,6 +1,7 @@
 """The configured pieces that every part of the core shares. The one place where settings meet the stream."""
 
 from functools import cache
+from typing import Final
 
 from django.conf import settings
 
@@ -8,6 +9,9 @@ from notifications.stream.client import Shards, connect
 from notifications.stream.clock import ServerClock
 from notifications.stream.keys import Lane
 from notifications.stream.writer import Writer
+
+# Longer than any BLOCK (two seconds), and short enough to go on within five seconds of a connection's silent loss.
+PATIENCE_SECONDS: Final = 4.5
 
 
 @cache
@@ -36,6 +40,6 @@ def writer(lane: Lane = "live") -> Writer:
 def patient_shards() -> Shards:
     """Redis for long-running commands, which block on it for new work and can wait for a slow answer."""
     return Shards(
-        connect(settings.NOTIFY.redis_url, timeout_seconds=10.0),
+        connect(settings.NOTIFY.redis_url, timeout_seconds=PATIENCE_SECONDS),
         settings.NOTIFY.shards,
     )

@@ -19,7 +19,8 @@ class Proxy:
     """
 
     def __init__(self, target: Path) -> None:
-        self._target = target
+        # Where new connections lead: another server, after a fail-over.
+        self.target = target
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._pairs: list[_Pair] = []
@@ -52,7 +53,7 @@ class Proxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return
-            self._pairs.append(_Pair(client, self._target))
+            self._pairs.append(_Pair(client, self.target))
 
 
 class _Pair:

@@ -1,20 +1,23 @@
 """Servers that are away: nobody's failure. No attempt is spent, no letter written, and work goes on by itself."""
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
+from notifications.stream import keys
 from notify_project.local.valkey import Valkey
 from tests import truth
 from tests.api import Api
 from tests.proxy import Proxy
-from tests.stack import Process, Stack, wait_until
+from tests.stack import Process, ServerHandle, Stack, wait_until
 from tests.test_faults import producing
 
 # How long servers are away. The longer form, for a report: OUTAGE_SECONDS=60 pytest tests/test_outages.py
@@ -128,6 +131,55 @@ def test_a_redis_that_became_read_only_is_waited_for(own_stack: Stack) -> None:
 
 
 @pytest.mark.one_shard_is_enough
+def test_after_a_fail_over_work_goes_on_at_the_new_primary(own_stack: Stack, tmp_path: Path) -> None:
+    """The old primary is a replica by now and keeps its connections; only the address leads elsewhere."""
+    primary = ServerHandle(Valkey(tmp_path / "new"))
+    primary.start()
+    try:
+        with Proxy(socket_of(own_stack.valkey.url)) as proxy:
+            own_stack.env["REDIS_URL"] = f"redis://127.0.0.1:{proxy.port}/0"
+            own_stack.start_web()
+            processes = [own_stack.start_worker(), own_stack.start_scheduler(), own_stack.start_dlq_worker()]
+            with Api(own_stack) as api:
+                api.notify("alice")
+                truth.wait_for_rest(own_stack)
+                proxy.target = socket_of(primary.url)
+                own_stack.redis().replicaof("127.0.0.1", "1")
+                wait_until(accepts(api, []), message="the web stayed with the old one")
+                wait_until(lambda: truth.rows(own_stack) == 2, message="the worker stayed with the old one")
+            assert all(process.returncode is None for process in processes)
+    finally:
+        primary.stop()
+        primary.remove()
+
+
+@pytest.mark.one_shard_is_enough
+def test_a_redis_that_is_full_is_emptied_by_the_workers(own_stack: Stack) -> None:
+    """What was accepted is stored, what failed is a letter, every mirror is right; only the door is shut."""
+    own_stack.env["NOTIFY_RETRY_DELAYS"] = "0.1"
+    own_stack.start_web()
+    before = [own_stack.start_worker(), own_stack.start_dlq_worker()]
+    wait_until(lambda: made_groups(own_stack), message="they never began")
+    for process in before:
+        process.kill()
+    with Api(own_stack) as api:
+        api.get("/api/recipients/alice/unread")
+        accepted = api.notify_all(["alice"] * 500)
+        for fault in ({"fail": 1}, {"invalid": True}):
+            api.notify("alice", data={"fault": fault})
+        own_stack.redis().config_set("maxmemory", "1mb")
+        assert api.post("/api/notify", {"recipient": "alice", "type": "t", "title": "t"}).status_code == 503
+        processes = [own_stack.start_worker(), own_stack.start_dlq_worker()]
+        wait_until(lambda: truth.rows(own_stack) >= len(accepted), message="a full Redis stayed full")
+        wait_until(lambda: dead(own_stack) == 1, message="its dead letters were not recorded")
+        own_stack.redis().config_set("maxmemory", "0")
+        processes.append(own_stack.start_scheduler())
+        truth.wait_for_rest(own_stack)
+        assert api.get("/api/recipients/alice/unread") == {"unread": len(accepted) + 1}
+    assert all(process.returncode is None for process in processes)
+
+
+@pytest.mark.one_shard_is_enough
 def test_connections_that_were_lost_without_a_word_are_given_up_and_made_anew(own_stack: Stack) -> None:
     with Proxy(socket_of(own_stack.valkey.url)) as proxy:
         own_stack.env["REDIS_URL"] = f"redis://127.0.0.1:{proxy.port}/0"
@@ -158,6 +210,13 @@ def test_every_process_works_on_after_a_flushed_redis(own_stack: Stack) -> None:
             own_stack.redis().flushall()
     assert all(process.returncode is None for process in processes)
     assert not any("Traceback" in process.log() for process in processes)
+
+
+def made_groups(stack: Stack) -> bool:
+    """Whether workers and recorders have made their groups."""
+    client: Any = stack.redis()
+    streams = [keys.lane(0, "live"), keys.lane(0, "bulk"), keys.dead_letters(0)]
+    return all(client.exists(stream) and client.xinfo_groups(stream) for stream in streams)
 
 
 def socket_of(url: str) -> Path:
@@ -203,6 +262,31 @@ def test_a_worker_stops_in_time_though_a_server_stands_still(own_stack: Stack, s
     own_stack.start_worker()
     truth.wait_for_rest(own_stack)
     truth.assert_kept(own_stack, accepted)
+
+
+BUSY_FOR_EVER = """
+import hashlib, django
+django.setup()
+from notifications import process
+class Busy:
+    def step(self):
+        print("busy", flush=True)
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
+    def beat(self): ...
+    def stop(self): print("gave back", flush=True)
+process.run("busy", Busy())
+"""
+
+
+@pytest.mark.one_shard_is_enough
+def test_a_process_stops_in_time_though_no_signal_handler_gets_to_run(own_stack: Stack) -> None:
+    """Python calls handlers between two of its own instructions; a name look-up, say, is one that may take a minute."""
+    own_stack.env["DJANGO_SETTINGS_MODULE"] = "notify_project.settings"
+    busy = own_stack.start([sys.executable, "-c", BUSY_FOR_EVER])
+    wait_until(lambda: "busy" in busy.log(), message="it never began")
+    busy.terminate()
+    assert busy.wait(10 + SLACK_SECONDS) == 0
+    assert "gave back" in busy.log()
 
 
 @pytest.mark.one_shard_is_enough

@@ -8,6 +8,7 @@ from typing import TypeVar
 import redis
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ReadOnlyError
 from redis.retry import Retry
 
 from notifications.stream import keys
@@ -20,15 +21,16 @@ CONNECT_TIMEOUT_SECONDS = 2.0
 def connect(url: str, *, timeout_seconds: float, max_connections: int = 1000) -> redis.Redis:
     """A client that answers or raises within `timeout_seconds`, and never hangs on a half-open connection.
 
-    One retry, and only where the connection was lost (a server that restarted): what timed out is not asked again,
-    as its caller has waited long enough. `timeout_seconds` must be longer than any BLOCK.
+    One retry, over a new connection, and only where the old one was lost (a server that restarted) or leads to a
+    replica (a fail-over left it open): what timed out is not asked again, as its caller has waited long enough.
+    `timeout_seconds` must be longer than any BLOCK.
     """
     return redis.Redis.from_url(
         url,
         socket_timeout=timeout_seconds,
         socket_connect_timeout=min(timeout_seconds, CONNECT_TIMEOUT_SECONDS),
         max_connections=max_connections,
-        retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
+        retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError, ReadOnlyError)),
         health_check_interval=0,
     )
 

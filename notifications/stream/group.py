@@ -2,9 +2,11 @@
 
 A consumer that fell silent (killed, frozen, cut off) is told by its entries, which nobody renewed for a while; any
 other claims them. Who was alone with an entry when it died is remembered in the entry's delivery count, so that one
-that kills its worker is found, and what only happened to be beside it is not blamed. The count is 1 after the first
-delivery; claiming adds nothing; `handle_alone` makes it one more for each time that a worker handled the entry and
-nothing else.
+that kills its worker is found, and what only happened to be beside it is not blamed. The count means:
+
+    0      given back by a consumer that stopped in order: as good as new
+    1      the first delivery
+    2 + n  claimed, and n consumers died while they handled this entry and nothing else (`handle_alone`)
 """
 
 from collections import Counter
@@ -17,7 +19,8 @@ from redis.exceptions import ResponseError
 from notifications.stream import scripts
 
 # Few at a time: others can claim the rest of a long list meanwhile, which so does not wait for a killer among these.
-CLAIM_STEP: Final = 100
+CLAIM_STEP: Final = 20
+CLAIMED: Final = 2
 # An empty consumer that was not heard of for so many times the claim's idle time is forgotten.
 FORGET_AFTER_IDLE_TIMES: Final = 6
 
@@ -56,10 +59,15 @@ class GroupReader:
         self._consumer = consumer
         self._claim_idle_ms = claim_idle_ms
         self._held: tuple[Entry, ...] = ()
+        # The most that each consumer was seen to hold: what is left of a batch is not all that its owner had in hand.
+        self._most_held: dict[bytes, int] = {}
 
     def create_groups(self) -> None:
         """Make streams and groups that are not there, from the first entry on. Safe at any time."""
         for stream in self._streams:
+            # Not without a look: a Redis that is full refuses to create even what is there.
+            if self._has_group(stream):
+                continue
             try:
                 self._client.xgroup_create(stream, self._group, id="0", mkstream=True)
             except ResponseError as error:
@@ -74,25 +82,23 @@ class GroupReader:
         """
         pending = self._pending()
         held = {(entry.stream, entry.entry_id) for entry in self._held}
-        totals = Counter[bytes]()
-        for owners in pending.values():
-            totals.update(owners)
+        alone = self._held_one_alone(pending)
+        arguments: list[str | bytes | int] = [self._group, self._consumer, self._claim_idle_ms, CLAIM_STEP, *alone]
         for stream, owners in pending.items():
             if owners:
-                arguments: list[str | bytes | int] = [self._group, self._consumer, self._claim_idle_ms, CLAIM_STEP]
                 rows = scripts.run(self._client, "claim", [stream], arguments)
-                claimed = [self._claimed(stream, totals, *row) for row in rows if (stream, row[0]) not in held]
+                claimed = [_claimed(stream, *row) for row in rows if (stream, row[0]) not in held]
                 if claimed:
                     return self._hold(claimed)
         return []
 
     def handle_alone(self, entry: Entry) -> None:
         """Note in the entry's delivery count that this process handles it now, and nothing else."""
-        self._count(entry, (entry.deaths or 0) + 2)
+        self._count(entry, CLAIMED + (entry.deaths or 0) + 1)
 
     def not_alone(self, entry: Entry) -> None:
         """Take the note back: an outage ended the attempt, and whatever happens now is not the entry's doing."""
-        self._count(entry, (entry.deaths or 0) + 1)
+        self._count(entry, CLAIMED + (entry.deaths or 0))
 
     def renew(self) -> None:
         """Say that the held entries are still being worked on; adds nothing to their delivery counts."""
@@ -102,7 +108,7 @@ class GroupReader:
         """Let any consumer claim the held entries at once. Who gives back did not die: this delivery is not counted."""
         held, self._held = self._held, ()
         for deaths in {entry.deaths for entry in held}:
-            uncounted = 0 if deaths is None else deaths + 1
+            uncounted = 0 if deaths is None else CLAIMED + deaths
             same = [entry for entry in held if entry.deaths == deaths]
             self._touch(same, idle_ms=self._claim_idle_ms * 10, retrycount=uncounted)
 
@@ -141,17 +147,21 @@ class GroupReader:
             for stream, summary in zip(self._streams, pipe.execute(), strict=True)
         }
 
-    def _claimed(
-        self, stream: bytes, totals: Counter[bytes], entry_id: bytes, owner: bytes, count: int, flat: list[bytes]
-    ) -> Entry:
-        fields = dict(zip(flat[::2], flat[1::2], strict=True))
-        if owner == self._consumer.encode():
-            return Entry(stream, entry_id, fields, count - 2 if count > 1 else None)
-        if count == 0:
-            return Entry(stream, entry_id, fields)
-        # A first delivery, and its worker died holding nothing else: that was alone, too.
-        deaths = 1 if count == 1 and totals[owner] == 1 else count - 1
-        return Entry(stream, entry_id, fields, deaths)
+    def _has_group(self, stream: bytes) -> bool:
+        try:
+            groups: Any = self._client.xinfo_groups(stream)
+        except ResponseError:
+            # There is no such stream.
+            return False
+        return any(group["name"] == self._group.encode() for group in groups)
+
+    def _held_one_alone(self, pending: dict[bytes, dict[bytes, int]]) -> list[bytes]:
+        """The consumers that held one entry and no other, in any stream: who died of its first delivery died of it."""
+        totals = Counter[bytes]()
+        for owners in pending.values():
+            totals.update(owners)
+        self._most_held = {owner: max(held, self._most_held.get(owner, 0)) for owner, held in totals.items()}
+        return [owner for owner, held in self._most_held.items() if held == 1]
 
     def _count(self, entry: Entry, deliveries: int) -> None:
         self._touch([entry], idle_ms=0, retrycount=deliveries)
@@ -164,3 +174,8 @@ class GroupReader:
             self._client.xclaim(
                 stream, self._group, self._consumer, 0, ids, idle=idle_ms, retrycount=retrycount, justid=True
             )
+
+
+def _claimed(stream: bytes, entry_id: bytes, deaths: int, flat: list[bytes]) -> Entry:
+    fields = dict(zip(flat[::2], flat[1::2], strict=True))
+    return Entry(stream, entry_id, fields, deaths if deaths >= 0 else None)

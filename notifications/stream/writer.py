@@ -1,8 +1,10 @@
 """The producer's side: events into a lane, once, or not at all."""
 
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
+from redis.exceptions import RedisError
 
 from notifications import events
 from notifications.events import Event
@@ -91,7 +93,9 @@ class Writer:
         may have added some by now, and only under the reserved ids is adding them again harmless.
         """
         self.add(batch)
-        self._complete(once, answer)
+        # All is accepted by now. A record that is left reserved is completed by the next request with its key.
+        with suppress(RedisError):
+            self._complete(once, answer)
 
     def readmit(self, batch: list[Event]) -> None:
         """Take dead events in again; one that is in flight already, other than dead, is not added twice.

@@ -11,8 +11,9 @@ from notifications.events import Event
 from notifications.models import Inbox, Notification
 from notifications.stream import keys
 from notifications.stream.client import Shards
+from notifications.stream.group import CLAIM_STEP
 from notifications.stream.keys import GROUP, LANES
-from notifications.stream.reader import Reader
+from notifications.stream.reader import Done, Reader
 from notifications.stream.writer import Writer
 from notifications.tests.test_worker import dead_letters, drain, make_reader, make_worker
 
@@ -136,11 +137,28 @@ def test_an_outage_is_not_counted_against_who_was_being_handled_alone(
         for _ in range(3):
             with pytest.raises(OperationalError):
                 worker.step()
-    assert delivery_counts(shards) == [1, 1]
+    assert delivery_counts(shards) == [2, 2], "claimed, and nobody died"
     monkeypatch.undo()
     drain(make_worker(shards, "last", idle_ms=0), shards)
     assert Notification.objects.count() == 2
     assert not dead_letters(shards)
+
+
+def test_what_is_left_of_a_batch_was_not_alone(shards: Shards, make_event: Make, add: Callable[..., None]) -> None:
+    """The last of many to be claimed, and the last that somebody who stopped in order gave back."""
+    add(*(make_event("alice") for _ in range(CLAIM_STEP + 1)))
+    dead = make_reader(shards, "dead")
+    dead.create_groups()
+    dead.read(block_ms=100)
+    heir = make_reader(shards, "heir", idle_ms=0)
+    claimed = heir.claim()
+    assert [entry.deaths for entry in claimed] == [0] * CLAIM_STEP
+    heir.settle([Done(entry, "") for entry in claimed])
+    (last,) = heir.claim()
+    assert last.deaths == 0
+    heir.give_back()
+    (again,) = make_reader(shards, "other", idle_ms=0).claim()
+    assert again.deaths == 0
 
 
 def test_what_is_given_back_in_an_outage_is_as_good_as_new(

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- After a commit: bring the mirrors of n recipients up to date, and say which gateways hold their sockets.
 --
 -- KEYS[1…n]    the recipients' mirrors (STRING)
@@ -8,6 +9,8 @@
 --
 -- A mirror that exists is replaced by a newer version, never by an older one. A lease is removed: the reader that
 -- holds it may have read PostgreSQL before this commit, so it must not fill. Absent stays absent.
+--
+-- It runs in a Redis that is full, too: what stands after it in the worker's batch is what empties Redis.
 local n = #ARGV
 local mirrors = redis.call('MGET', unpack(KEYS, 1, n))
 for i = 1, n do
