@@ -9,9 +9,13 @@ SCOPES: Final[tuple[Scope, ...]] = ("send", "read", "manage")
 
 @dataclass(frozen=True)
 class Principal:
-    """A caller who is known. `name` is unique and tells callers apart, in idempotency records for one."""
+    """A caller who is known. `name` is unique and tells callers apart, in idempotency records for one.
+
+    `shown_as` is for people, who read in a record who did it: a user's name, `API key "billing"`.
+    """
 
     name: str
+    shown_as: str
     scopes: frozenset[str] = frozenset()
     recipient: str | None = None
 

@@ -1,5 +1,6 @@
 """What every view shares: the body's bytes, its idempotency key, its query."""
 
+import re
 from typing import Final, TypeVar, get_args, get_type_hints
 
 import msgspec
@@ -9,7 +10,7 @@ from rest_framework.response import Response
 
 from notifications import intake
 from notifications.access.authentication import caller_of
-from notifications.events import NOT_JSON
+from notifications.events import NOT_JSON, REQUIRED, pointer_token
 from notifications.exceptions import FieldError, Invalid
 from notifications.stream.writer import Once
 
@@ -20,6 +21,9 @@ MAX_SINGLE_BYTES: Final = 256 * 1024
 MAX_BATCH_BYTES: Final = 5 * 1024 * 1024
 
 MAX_KEY_CHARACTERS: Final = 255
+# msgspec's words for a field that there is none of, and for one that is not there.
+UNKNOWN: Final = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
+MISSING: Final = re.compile(r"Object missing required field `(.*)`")
 KEY_RULE: Final = f"must be 1 to {MAX_KEY_CHARACTERS} visible ASCII characters or spaces"
 
 
@@ -62,9 +66,13 @@ def once_of(request: Request, body: bytes) -> Once | None:
 
 def read_body(request: Request, kind: type[S]) -> S:
     """A small body as a struct whose fields carry their rule as description. Raises Invalid."""
-    body = body_of(request) or b"{}"
+    return parse_body(body_of(request), kind)
+
+
+def parse_body(body: bytes, kind: type[S]) -> S:
+    """The same of a body that is read already; none at all is an object without fields."""
     try:
-        return msgspec.json.decode(body, type=kind)
+        return msgspec.json.decode(body or b"{}", type=kind)
     except msgspec.ValidationError as error:
         raise Invalid([_field_error(error, kind)]) from None
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -83,10 +91,20 @@ def accepted(answer: intake.Answer, location: str | None = None) -> Response:
 
 def _field_error(error: msgspec.ValidationError, kind: type[msgspec.Struct]) -> FieldError:
     """msgspec says which field (`… - at `$.ttl``); what that takes is the sentence in the field's own type."""
+    if unknown := UNKNOWN.fullmatch(str(error)):
+        return FieldError(f"/{pointer_token(unknown[1])}", f"is not one of: {_fields(kind)}")
+    if missing := MISSING.fullmatch(str(error)):
+        return FieldError(f"/{missing[1]}", REQUIRED)
     message, _, path = str(error).partition(" - at `$")
+    if not path:
+        return FieldError("", f"must be a JSON object, its fields any of: {_fields(kind)}")
     name = path.strip(".`").partition("[")[0]
     rule = _rule(get_type_hints(kind, include_extras=True).get(name))
     return FieldError(f"/{name}", rule) if rule else FieldError("", message)
+
+
+def _fields(kind: type[msgspec.Struct]) -> str:
+    return ", ".join(sorted(kind.__struct_encode_fields__))
 
 
 def _rule(annotation: object) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 from django.core.exceptions import PermissionDenied
-from django.db import DatabaseError, InterfaceError
+from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, ProgrammingError
 from django.http import Http404, HttpRequest, HttpResponse
 from redis.exceptions import RedisError
 from rest_framework import exceptions
@@ -25,6 +25,8 @@ unavailable: Final = {server: Throttled(log, "api.unavailable") for server in ("
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_SECONDS: Final = 2
+# PostgreSQL answers, and refuses what we asked: no outage, and no waiting mends it.
+OUR_FAULT: Final = (DataError, IntegrityError, ProgrammingError)
 WENT_WRONG: Final = "Something went wrong here; it has been logged."
 
 
@@ -32,7 +34,7 @@ def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response:
     """DRF's hook: whatever a view raised, as a problem."""
     set_rollback()
     for kind, explain in EXPLANATIONS:
-        if isinstance(error, kind):
+        if isinstance(error, kind) and not isinstance(error, OUR_FAULT):
             return problem_response(*explain(error, context["request"].path))
     log.error("api.failed", path=context["request"].path, exc_info=error)
     return problem_response(500, WENT_WRONG)

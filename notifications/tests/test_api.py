@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 import structlog
+from django.db import DataError, IntegrityError, OperationalError, ProgrammingError
 from django.test import Client
 from structlog.testing import capture_logs
 
 from conftest import Caller
-from notifications import events, store, wiring
+from notifications import events, inbox, store, wiring
 from notifications.access import tokens
 from notifications.api.throttle import Throttled
 from notifications.live.announce import Announcer
@@ -264,7 +265,8 @@ def test_marking_read_changes_the_count_for_everybody(
         ({"ids": ["x"]}, "/ids"),
         ({"ids": "x"}, "/ids"),
         ({"ids": [str(uuid.uuid4())] * 1001}, "/ids"),
-        ({"all": True, "more": 1}, ""),
+        ({"all": True, "more": 1}, "/more"),
+        ({"all": True, "~/`": 1}, "/~0~1`"),
         ([], ""),
     ],
 )
@@ -318,3 +320,37 @@ def test_an_outage_is_one_log_line_for_many_requests(monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(throttled, "_next", 0)
         throttled.warn(server="Redis")
     assert [(line["event"], line["times"]) for line in lines] == [("api.unavailable", 1), ("api.unavailable", 1000)]
+
+
+@pytest.mark.one_shard_is_enough
+@pytest.mark.parametrize(
+    ("body", "pointer", "rule"),
+    [
+        ({"all": True, "more": 1}, "/more", "is not one of: all, ids"),
+        ({"all": True, "` - at `$.ids": 1}, "/` - at `$.ids", "is not one of: all, ids"),
+        ([], "", "must be a JSON object, its fields any of: all, ids"),
+        ("all", "", "must be a JSON object, its fields any of: all, ids"),
+    ],
+)
+def test_a_body_of_another_shape_is_told_the_fields_that_there_are(
+    producer: Caller, body: Any, pointer: str, rule: str
+) -> None:
+    answer = producer.post("/api/recipients/alice/read", json.dumps(body), content_type="application/json")
+    assert problem(answer, 400)["errors"] == [{"pointer": pointer, "detail": rule}]
+
+
+@pytest.mark.one_shard_is_enough
+@pytest.mark.parametrize(
+    ("error", "status"), [(DataError, 500), (IntegrityError, 500), (ProgrammingError, 500), (OperationalError, 503)]
+)
+def test_what_postgresql_refuses_is_our_fault_and_no_outage(
+    error: type[Exception], status: int, producer: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise error("no")
+
+    monkeypatch.setattr(inbox, "mark_read", fail)
+    with capture_logs() as logs:
+        problem(post(producer, "/api/recipients/alice/read", {"all": True}), status)
+    # An outage's own line is told once in a while only.
+    assert [line["event"] for line in logs if line["event"] == "api.failed"] == ["api.failed"] * (status == 500)

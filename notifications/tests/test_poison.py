@@ -86,6 +86,23 @@ def test_the_neighbours_of_a_killer_are_stored_once_and_none_is_blamed(
     assert Inbox.objects.get().unread == 9
 
 
+def test_a_killer_that_was_given_back_is_found_like_any_other(
+    shards: Shards, make_event: Make, add: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a worker gives back is as good as new for whoever claims it next, and for nobody after that."""
+    neighbours = [make_event("alice") for _ in range(9)]
+    killer = make_event("alice")
+    add(*neighbours[:4], killer, *neighbours[4:])
+    stopped = make_reader(shards, "stopped")
+    stopped.create_groups()
+    stopped.read(block_ms=100)
+    stopped.give_back()
+    watch = Killer(killer.id, monkeypatch)
+    assert work_through(shards) == watch.victims == 4
+    assert [letter[b"reason"] for letter in dead_letters(shards)] == [b"crash"]
+    assert {str(row.id) for row in Notification.objects.all()} == {event.id for event in neighbours}
+
+
 def test_events_whose_workers_are_killed_from_outside_are_never_blamed(
     shards: Shards, make_event: Make, add: Callable[..., None]
 ) -> None:

@@ -8,7 +8,7 @@
 -- ARGV[5…] consumers that held one entry and no other
 --
 -- Returns a list of {entry id, deaths, {field, value, …}}: how many consumers died while they handled the entry alone, or
--- -1 where it is as good as new. The delivery count is made 2 + deaths, or left as it is (see group.py). An entry that
+-- -1 where it is as good as new. The delivery count is made 1 then, else 2 + deaths (see group.py). An entry that
 -- is no longer in the stream (somebody deleted it) leaves the pending list.
 local stream, group, consumer = KEYS[1], ARGV[1], ARGV[2]
 local alone, claimed = {}, {}
@@ -31,7 +31,8 @@ local function claim(pending)
     local entry = redis.call('XRANGE', stream, id, id)[1]
     if entry then
       local deaths = deaths_of(owner, count)
-      local marked = deaths < 0 and count or 2 + deaths
+      -- As good as new is not new for ever: for what was given back, this is the first delivery.
+      local marked = deaths < 0 and 1 or 2 + deaths
       redis.call('XCLAIM', stream, group, consumer, 0, id, 'RETRYCOUNT', marked, 'JUSTID')
       claimed[#claimed + 1] = {id, deaths, entry[2]}
     else
