@@ -19,3 +19,10 @@ class Unreadable(Conflict):
 
     def __init__(self) -> None:
         super().__init__("The payload is no event that can be read: replay it with a corrected one.")
+
+
+class DiedAgain(Conflict):
+    """The letter is dead, and not of the death that was looked at: it was replayed meanwhile, and died another."""
+
+    def __init__(self) -> None:
+        super().__init__("It died again since you looked: look again before you replay it.")

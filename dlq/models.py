@@ -11,10 +11,15 @@ class Replay(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     ordered_by = models.CharField(max_length=200)
     ordered_at = models.DateTimeField()
-    # The filter as it was asked for: {"reason": "invalid", "since": "…"}, or {"ids": […]}.
+    # The filter as it was asked for: {"reason": "invalid", "since": "…", "limit": 100}, or {"ids": […]}.
     criteria = models.JSONField()
     # How many letters it took; each of them is replayed by it and by nobody else. 0: somebody else was quicker.
     letters = models.PositiveIntegerField()
+    # Of an order that came with an Idempotency-Key, while the key lives: whose key it is and its digest, what was asked
+    # with it, and the answer, which is empty until it was given once.
+    once = models.CharField(max_length=200, null=True, unique=True, editable=False)
+    fingerprint = models.CharField(max_length=32, blank=True, editable=False)
+    answer = models.BinaryField(null=True)
 
     class Meta:
         ordering = ["-ordered_at"]
@@ -77,22 +82,32 @@ class DeadLetter(models.Model):
 
 
 class Passage(models.Model):
-    """One line of a letter's history: it died, was edited, replayed or discarded."""
+    """One line of a letter's history: it died, was edited, replayed or discarded, or what else became of it."""
 
     class Kind(models.IntegerChoices):
-        """What happened."""
+        """What happened. `put back`: ordered, and not replayed, as the payload cannot be read (any more).
+
+        `stored after all`: the event became a row without a replay, by a worker that stood still with it in hand.
+        """
 
         DIED = 0, "died"
         ORDERED = 1, "replay ordered"
         REPLAYED = 2, "replayed"
         EDITED = 3, "edited"
         DISCARDED = 4, "discarded"
+        UNREADABLE = 5, "put back"
+        STORED = 6, "stored after all"
 
     letter = models.ForeignKey(DeadLetter, on_delete=models.CASCADE, related_name="history")
     kind = models.PositiveSmallIntegerField(choices=Kind)
     at = models.DateTimeField()
     # Who did it; empty where the pipeline did.
     by = models.CharField(max_length=200, blank=True)
+    # The order that it belongs to; of a death, the order that gave the life which ended so. Edits and discards have
+    # none.
+    replay = models.ForeignKey(
+        Replay, null=True, blank=True, on_delete=models.PROTECT, related_name="passages", db_index=False
+    )
     # Of a death: its life, reason, error and attempts.
     life = models.PositiveIntegerField()
     reason = models.CharField(max_length=40, blank=True)
@@ -104,6 +119,10 @@ class Passage(models.Model):
     class Meta:
         # In the order in which they were written: `at` is told by more than one clock.
         ordering = ["id"]
+        indexes = [
+            # What became of an order's letters: most deaths are of none.
+            models.Index(fields=["replay", "kind"], name="passage_of_order", condition=models.Q(replay__isnull=False))
+        ]
 
     def __str__(self) -> str:
         return f"{self.get_kind_display()} at {self.at:%Y-%m-%d %H:%M:%S}"

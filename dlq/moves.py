@@ -1,7 +1,7 @@
 """Letters from one status to the next, any number of them in one statement, with a line in the history of each."""
 
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from django.core.exceptions import EmptyResultSet
 from django.db import connection, transaction
@@ -18,10 +18,10 @@ MOVE: Final = """
     moved AS (
         UPDATE dlq_deadletter AS letter SET status = %s, replay_id = coalesce(%s::uuid, letter.replay_id)
         FROM chosen WHERE letter.id = chosen.id
-        RETURNING letter.id, letter.life
+        RETURNING letter.id, letter.life, letter.replay_id
     )
-    INSERT INTO dlq_passage (letter_id, kind, at, "by", life, reason, error, attempts)
-    SELECT id, %s, %s, %s, life, '', '', 0 FROM moved ORDER BY id
+    INSERT INTO dlq_passage (letter_id, kind, at, "by", life, reason, error, attempts, replay_id)
+    SELECT id, %s, %s, %s, life, '', '', 0, CASE WHEN %s THEN replay_id END FROM moved ORDER BY id
 """
 
 
@@ -43,8 +43,7 @@ def move(
         except EmptyResultSet:
             return 0
         replay_id = replay.pk if replay else None
-        cursor.execute(
-            MOVE.format(chosen=select), [*values, status.value, replay_id, kind.value, at or timezone.now(), by]
-        )
+        line: list[Any] = [kind.value, at or timezone.now(), by, kind != Passage.Kind.DISCARDED]
+        cursor.execute(MOVE.format(chosen=select), [*values, status.value, replay_id, *line])
         moved: int = cursor.rowcount
         return moved

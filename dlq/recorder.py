@@ -9,7 +9,7 @@ from typing import Final
 import structlog
 from redis.exceptions import OutOfMemoryError, ResponseError
 
-from dlq import records, replay
+from dlq import once, records, replay
 from dlq.deaths import death_of
 from notifications import failpoints
 from notifications.exceptions import Refused
@@ -25,6 +25,7 @@ BLOCK_MS: Final = 1000
 CLAIM_SECONDS: Final = 2.0
 FORGET_SECONDS: Final = 10.0
 CLOSE_SECONDS: Final = 30.0
+HOUR_SECONDS: Final = 3600.0
 
 
 class Recorder:
@@ -37,6 +38,8 @@ class Recorder:
             Chore(CLAIM_SECONDS, self._claim),
             Chore(FORGET_SECONDS, reader.remove_dead_consumers),
             Chore(CLOSE_SECONDS, records.close_stored),
+            Chore(HOUR_SECONDS, records.close_stored_long_after),
+            Chore(HOUR_SECONDS, once.forget),
         ]
         self._ready = False
         self._refused = False

@@ -6,6 +6,7 @@ from typing import Final
 from uuid import UUID
 
 import structlog
+from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Coalesce
@@ -18,8 +19,10 @@ from notifications.models import Notification
 
 log = structlog.get_logger("notify.recorder")
 
-# How long after its death an event may turn out to be a row: longer than any process stands still and goes on again.
+# How long after its death an event may turn out to be a row: longer than any process stands still and goes on again …
 RECENT: Final = timedelta(hours=1)
+# … or, looked at less often, than a request may take to be finished by another with its idempotency key.
+RETRIES: Final = timedelta(hours=1)
 
 # The life of a letter that is not recorded yet: before any that an event has.
 UNBORN: Final = -1
@@ -54,14 +57,19 @@ def record(found: Collection[Death]) -> int:
         return _record(found)
 
 
-def close_stored() -> int:
-    """Close letters whose event became a row after all; returns how many.
+def close_stored_long_after() -> int:
+    """The same for letters as old as an idempotency key may be."""
+    return close_stored(timedelta(hours=settings.NOTIFY.idempotency_hours) + RETRIES)
+
+
+def close_stored(within: timedelta = RECENT) -> int:
+    """Close letters, dead for no longer than `within`, whose event became a row after all; returns how many.
 
     A worker that stood still with it in hand, while others gave it up, may store it when it goes on.
     """
     row = Notification.objects.filter(pk=Coalesce(OuterRef("replayed_as"), OuterRef("pk")))
-    recent = DeadLetter.objects.filter(status=Status.DEAD, last_failed_at__gt=timezone.now() - RECENT)
-    closed = moves.move(recent.filter(Exists(row)), Status.REPLAYED, Kind.REPLAYED)
+    recent = DeadLetter.objects.filter(status=Status.DEAD, last_failed_at__gt=timezone.now() - within)
+    closed = moves.move(recent.filter(Exists(row)), Status.REPLAYED, Kind.STORED)
     if closed:
         log.warning("letter.stored_after_all", letters=closed)
     return closed
@@ -82,13 +90,24 @@ def _record(found: Collection[Death]) -> int:
         passages: list[Passage] = []
         for death in sorted(dead, key=lambda death: (death.event_id, death.life)):
             letter = letters.setdefault(death.event_id, DeadLetter(pk=death.event_id, life=UNBORN))
-            if death.life > letter.life:
+            if _is_news(death, letter):
                 passages += _passages(letter, death)
                 _die(letter, death)
                 changed[letter.pk] = letter
         _save(changed.values())
         Passage.objects.bulk_create(passages)
     return sum(passage.kind == Kind.DIED for passage in passages)
+
+
+def _is_news(death: Death, letter: DeadLetter) -> bool:
+    """Whether a death is not recorded yet: of a later life, or later in the same one.
+
+    The latter is of an event that came in twice, by a request that was finished long after it was begun, say. An entry
+    that is delivered again tells the very time that is recorded.
+    """
+    if death.life == letter.life:
+        return death.failed_at > letter.last_failed_at
+    return death.life > letter.life
 
 
 def _without_rows(found: Collection[Death]) -> list[Death]:
@@ -112,7 +131,9 @@ def _lock(ids: Collection[UUID]) -> dict[UUID, DeadLetter]:
 def _passages(letter: DeadLetter, death: Death) -> Iterator[Passage]:
     if letter.status == Status.REPLAYING:
         # It was carried out, by a process that died before it could say so.
-        yield Passage(letter=letter, kind=Kind.REPLAYED, at=timezone.now(), life=letter.life)
+        yield Passage(
+            letter=letter, kind=Kind.REPLAYED, at=timezone.now(), life=letter.life, replay_id=letter.replay_id
+        )
     yield Passage(
         letter=letter,
         kind=Kind.DIED,
@@ -121,6 +142,7 @@ def _passages(letter: DeadLetter, death: Death) -> Iterator[Passage]:
         reason=death.reason,
         error=death.error,
         attempts=death.attempts,
+        replay_id=letter.replay_id,
     )
 
 

@@ -5,24 +5,29 @@ that want the same letter one gets it. Carrying out puts ordered letters into th
 request that ordered does the first, the DLQ worker the others, and whatever a crash or an outage left.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
 import msgspec
 import structlog
+from django.conf import settings
 from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 from redis.exceptions import RedisError
 
-from dlq import deaths, moves
-from dlq.exceptions import NotDead, Unreadable
+from dlq import deaths, moves, once, outcomes
+from dlq.exceptions import DiedAgain, NotDead, Unreadable
 from dlq.models import DeadLetter, Passage, Replay
+from dlq.outcomes import Outcome
 from notifications import events, failpoints, intake
 from notifications.events import Event
 from notifications.exceptions import FieldError, Invalid, Refused
 from notifications.stream.keys import LANES, Lane
+from notifications.stream.writer import Once
 
 log = structlog.get_logger("notify.replay")
 
@@ -71,51 +76,55 @@ def replayable(criteria: Criteria) -> QuerySet[DeadLetter]:
     return matching(criteria).filter(readable=True)
 
 
-def order(criteria: Criteria, by: str, limit: int | None = None) -> Replay:
+def order(criteria: Criteria, by: str, limit: int | None = None, *, request: Once | None = None) -> Replay:
     """Take letters to be replayed, the oldest first; `letters` of the answer says how many. `by` names who asks.
 
     Whoever comes second gets 0 of them. Any number of letters is one statement; `begin` carries out the first.
+    `request` is the idempotency record of what asks, if it has one. Raises IntegrityError, and nothing is ordered,
+    where the same key gave an order already (see dlq/once.py).
     """
-    replay = _new_replay(criteria, by)
-    with transaction.atomic(durable=True):
+    with _ordering(criteria, by, limit, request) as replay:
         replay.letters = _claim(replayable(criteria), replay, limit)
-        replay.save(force_insert=True)
-    _ordered(replay)
     return replay
 
 
-def order_one(letter_id: UUID, by: str) -> Replay:
-    """Take one letter to be replayed as it is. Raises DeadLetter.DoesNotExist, NotDead or Unreadable."""
+def order_one(letter_id: UUID, by: str, *, life: int | None = None, request: Once | None = None) -> Replay:
+    """Take one letter to be replayed as it is; where `life` is given, only if that is the life it died of last.
+
+    Raises DeadLetter.DoesNotExist, NotDead, DiedAgain or Unreadable; with a `request`, what `order` does.
+    """
     criteria = Criteria(ids=[letter_id])
-    replay = _new_replay(criteria, by)
-    with transaction.atomic(durable=True):
-        replay.letters = _claim(replayable(criteria), replay, None)
+    with _ordering(criteria, by, request=request) as replay:
+        replay.letters = _claim(_of_life(replayable(criteria), life), replay)
         if not replay.letters:
-            _explain(letter_id)
-        replay.save(force_insert=True)
-    _ordered(replay)
+            _check(DeadLetter.objects.only("status", "life").get(pk=letter_id), life)
+            raise Unreadable
     return replay
 
 
-def order_corrected(letter_id: UUID, document: bytes | msgspec.Raw, by: str, *, at: str = "") -> Replay:
+def order_corrected(
+    letter_id: UUID,
+    document: bytes | msgspec.Raw,
+    by: str,
+    *,
+    at: str = "",
+    life: int | None = None,
+    request: Once | None = None,
+) -> Replay:
     """Take one letter to be replayed with another event, a JSON document as producers send it, kept from now on.
 
-    `at` is the pointer of the document in what was sent. Raises Invalid with every broken rule,
-    DeadLetter.DoesNotExist or NotDead. A recipient that is known cannot change, as it is in the id.
+    `at` is the pointer of the document in what was sent, `life` as in `order_one`. Raises Invalid with every broken
+    rule, DeadLetter.DoesNotExist, NotDead or DiedAgain; with a `request`, what `order` does. A recipient that is known
+    cannot change, as it is in the id.
     """
     draft = intake.parse(document, at=at)
-    replay = _new_replay(Criteria(ids=[letter_id]), by)
-    replay.letters = 1
-    with transaction.atomic(durable=True):
+    with _ordering(Criteria(ids=[letter_id]), by, request=request) as replay:
         letter = DeadLetter.objects.select_for_update().get(pk=letter_id)
-        if letter.status != Status.DEAD:
-            raise NotDead(letter.get_status_display())
+        _check(letter, life)
         if letter.recipient not in ("", draft.recipient):
             raise Invalid([FieldError(f"{at}/recipient", RECIPIENT_STAYS.format(recipient=letter.recipient))])
         _correct(letter, draft, replay)
-        _claim(DeadLetter.objects.filter(pk=letter_id), replay, None)
-        replay.save(force_insert=True)
-    _ordered(replay)
+        replay.letters = _claim(DeadLetter.objects.filter(pk=letter_id), replay)
     return replay
 
 
@@ -140,7 +149,7 @@ def carry_out(limit: int = CHUNK, *, replay: Replay | None = None) -> int:
     they are waited for, so that 0 means it is carried out. Raises RedisError or Refused, and the letters stay ordered.
     """
     with transaction.atomic(durable=True):
-        letters = _next_ordered(limit, replay)
+        letters = _next_ordered(min(limit, _room()), replay)
         if not letters:
             return 0
         ready = [(letter, event) for letter in letters if (event := _next_life(letter)) is not None]
@@ -156,25 +165,46 @@ def carry_out(limit: int = CHUNK, *, replay: Replay | None = None) -> int:
     return len(letters)
 
 
+def outcome(replay: Replay) -> Outcome:
+    """What became of an order's letters."""
+    return outcomes.of([replay])[replay.pk]
+
+
 def discard(criteria: Criteria, by: str) -> int:
     """Give letters up for good; returns how many. Their record stays."""
-    return moves.move(matching(criteria), Status.DISCARDED, Kind.DISCARDED, by=by[:MAX_NAME])
+    return _discard(matching(criteria), by)
 
 
-def discard_one(letter_id: UUID, by: str) -> None:
-    """Give one letter up; nothing happens to one that is given up. Raises DeadLetter.DoesNotExist or NotDead."""
-    if not discard(Criteria(ids=[letter_id]), by):
-        letter = DeadLetter.objects.only("status").get(pk=letter_id)
+def discard_one(letter_id: UUID, by: str, *, life: int | None = None) -> None:
+    """Give one letter up; nothing happens to one that is given up. `life` as in `order_one`.
+
+    Raises DeadLetter.DoesNotExist, NotDead or DiedAgain.
+    """
+    if not _discard(_of_life(matching(Criteria(ids=[letter_id])), life), by):
+        letter = DeadLetter.objects.only("status", "life").get(pk=letter_id)
         if letter.status != Status.DISCARDED:
-            raise NotDead(letter.get_status_display())
+            _check(letter, life)
 
 
-def _new_replay(criteria: Criteria, by: str) -> Replay:
-    described: dict[str, Any] = msgspec.to_builtins(criteria)
-    return Replay(ordered_by=by[:MAX_NAME], ordered_at=timezone.now(), criteria=described, letters=0)
+@contextmanager
+def _ordering(criteria: Criteria, by: str, limit: int | None = None, request: Once | None = None) -> Iterator[Replay]:
+    """An order while it takes its letters: all of it is committed, or nothing of it was.
+
+    The order first, its letters after: who comes second with a key waits here for the first, not at its letters.
+    """
+    described: dict[str, Any] = msgspec.to_builtins(criteria) | ({"limit": limit} if limit else {})
+    replay = Replay(ordered_by=by[:MAX_NAME], ordered_at=timezone.now(), criteria=described, letters=0)
+    with transaction.atomic(durable=True):
+        if request:
+            once.mark(replay, request)
+        replay.save(force_insert=True)
+        yield replay
+        replay.save(update_fields=["letters"])
+    failpoints.reach("replay.ordered")
+    log.info("replay.ordered", replay=str(replay.pk), by=replay.ordered_by, letters=replay.letters)
 
 
-def _claim(letters: QuerySet[DeadLetter], replay: Replay, limit: int | None) -> int:
+def _claim(letters: QuerySet[DeadLetter], replay: Replay, limit: int | None = None) -> int:
     return moves.move(
         letters,
         Status.REPLAYING,
@@ -186,15 +216,20 @@ def _claim(letters: QuerySet[DeadLetter], replay: Replay, limit: int | None) -> 
     )
 
 
-def _explain(letter_id: UUID) -> None:
-    """Why a letter cannot be replayed as it is."""
-    letter = DeadLetter.objects.only("status").get(pk=letter_id)
-    raise Unreadable if letter.status == Status.DEAD else NotDead(letter.get_status_display())
+def _discard(letters: QuerySet[DeadLetter], by: str) -> int:
+    return moves.move(letters, Status.DISCARDED, Kind.DISCARDED, by=by[:MAX_NAME])
 
 
-def _ordered(replay: Replay) -> None:
-    failpoints.reach("replay.ordered")
-    log.info("replay.ordered", replay=str(replay.pk), by=replay.ordered_by, letters=replay.letters)
+def _of_life(letters: QuerySet[DeadLetter], life: int | None) -> QuerySet[DeadLetter]:
+    return letters if life is None else letters.filter(life=life)
+
+
+def _check(letter: DeadLetter, life: int | None) -> None:
+    """Refuse a letter that is not dead, or not of the life that was looked at."""
+    if letter.status != Status.DEAD:
+        raise NotDead(letter.get_status_display())
+    if life is not None and letter.life != life:
+        raise DiedAgain
 
 
 def _correct(letter: DeadLetter, draft: events.Draft, replay: Replay) -> None:
@@ -210,6 +245,11 @@ def _correct(letter: DeadLetter, draft: events.Draft, replay: Replay) -> None:
     letter.recipient, letter.type = draft.recipient, draft.type
     letter.replayed_as = UUID(event_id) if event_id != str(letter.pk) else None
     letter.save(update_fields=["payload", "readable", "recipient", "type", "replayed_as"])
+
+
+def _room() -> int:
+    """How many letters of one shard find room in an empty backlog: more at once never would."""
+    return max(1, settings.NOTIFY.max_backlog // settings.NOTIFY.shards)
 
 
 def _next_ordered(limit: int, replay: Replay | None) -> list[DeadLetter]:
@@ -236,5 +276,7 @@ def _lane(letter: DeadLetter) -> Lane:
 
 def _put_back(unreadable: list[UUID]) -> None:
     if unreadable:
-        DeadLetter.objects.filter(pk__in=unreadable).update(status=Status.DEAD, readable=False)
+        letters = DeadLetter.objects.filter(pk__in=unreadable)
+        moves.move(letters, Status.DEAD, Kind.UNREADABLE)
+        letters.update(readable=False)
         log.warning("replay.unreadable", letters=len(unreadable))

@@ -56,20 +56,29 @@ def _broken_rules(typed: dict[str, str]) -> list[FieldError]:
     return []
 
 
+class Text(forms.CharField):
+    """What was typed, as it was typed: an event's own rules judge it, and in their own words."""
+
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401 - a field's
+        super().__init__(required=False, strip=False, **options)
+        # Django's own refusal of NUL.
+        self.validators.clear()
+
+
 class EventForm(forms.Form):
     """An event, field by field, as text."""
 
-    recipient = forms.CharField(required=False, strip=False, widget=forms.TextInput(attrs={"size": 60, "dir": "auto"}))
-    type = forms.CharField(required=False, strip=False, widget=forms.TextInput(attrs={"size": 60}))
-    title = forms.CharField(required=False, strip=False, widget=forms.TextInput(attrs={"size": 60, "dir": "auto"}))
-    body = forms.CharField(required=False, strip=False, widget=forms.Textarea(attrs={"rows": 5, "dir": "auto"}))
+    recipient = Text(widget=forms.TextInput(attrs={"size": 60, "dir": "auto"}))
+    type = Text(widget=forms.TextInput(attrs={"size": 60}))
+    title = Text(widget=forms.TextInput(attrs={"size": 60, "dir": "auto"}))
+    body = Text(widget=forms.Textarea(attrs={"rows": 5, "dir": "auto"}))
 
     def __init__(self, letter: DeadLetter, typed: Any = None) -> None:  # noqa: ANN401 - a QueryDict, or nothing
         super().__init__(typed, initial=typed_before(letter))
         self.label_suffix = ""
         # Not among those above, where it would hide the form's own `data`.
         json_text = forms.Textarea(attrs={"rows": 14, "spellcheck": "false"})
-        self.fields["data"] = forms.CharField(required=False, strip=False, widget=json_text, help_text="A JSON object.")
+        self.fields["data"] = Text(widget=json_text, help_text="A JSON object.")
         recipient = self.fields["recipient"]
         # Its id belongs to the recipient: it tells the inbox' shard.
         recipient.disabled = bool(letter.recipient)

@@ -6,6 +6,7 @@ from uuid import UUID
 import structlog
 from redis.exceptions import RedisError
 
+from dlq.admin import words
 from dlq.models import DeadLetter
 from notifications import lookup
 
@@ -57,5 +58,6 @@ def _in_the_pipeline(letter: DeadLetter) -> Fate:
     if letter.status == Status.REPLAYING:
         return WAITS
     if status == "retrying":
-        return Fate("retrying", f"It failed {life['attempts']} times and is tried again", str(life["last_error"] or ""))
+        failed = f"It failed {words.times(life['attempts'])} and is tried again"
+        return Fate("retrying", failed, str(life["last_error"] or ""))
     return GIVEN_UP if status == "dead" else ON_ITS_WAY

@@ -4,6 +4,7 @@ Made for a bad night: what is dead now, why, how many of each cause; and for a t
 """
 # ruff: noqa: ARG002 - Django's signatures
 
+from datetime import timedelta
 from typing import Any, Final
 
 from django.contrib import admin
@@ -13,6 +14,7 @@ from django.db.models import QuerySet
 from django.db.models.functions import Left
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -21,7 +23,7 @@ from dlq.admin.editing import readable
 from dlq.admin.filters import FingerprintFilter, ReasonFilter, SinceFilter, StatusFilter, TypeFilter
 from dlq.admin.listing import LetterList
 from dlq.admin.mass import REFRESH_SECONDS, MassReplay
-from dlq.admin.pages import address
+from dlq.admin.pages import address, until_in
 from dlq.admin.single import SingleLetters, ids_in
 from dlq.models import DeadLetter, Passage
 from notifications.models import Notification
@@ -29,6 +31,8 @@ from notifications.models import Notification
 Status = DeadLetter.Status
 
 EXCERPT: Final = 300
+# Longer than any double click takes.
+A_MOMENT: Final = timedelta(seconds=REFRESH_SECONDS)
 FILTERS: Final = (StatusFilter, SinceFilter, ReasonFilter, TypeFilter, FingerprintFilter)
 
 
@@ -104,12 +108,12 @@ class DeadLetterAdmin(MassReplay, SingleLetters):
     @admin.action(description="Replay the selected letters", permissions=["act"])
     def replay_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Replay what was ticked; the rows as they were shown, not as the filter finds them now."""
-        deeds.replay_chosen(request, ids_in(request.POST.getlist(ACTION_CHECKBOX_NAME)))
+        deeds.replay_chosen(request, ids_in(request.POST.getlist(ACTION_CHECKBOX_NAME)), until_in(request))
 
     @admin.action(description="Discard the selected letters …", permissions=["act"])
     def discard_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
         """Ask whether to."""
-        return self.ask_to_discard(request, ids_in(request.POST.getlist(ACTION_CHECKBOX_NAME)))
+        return self.ask_to_discard(request, ids_in(request.POST.getlist(ACTION_CHECKBOX_NAME)), until_in(request))
 
     @admin.display(description="died (UTC)")
     def when(self, letter: DeadLetter) -> SafeString:
@@ -142,14 +146,17 @@ class DeadLetterAdmin(MassReplay, SingleLetters):
 def told(letter: DeadLetter) -> dict[str, Any]:
     """All that there is to tell of a letter."""
     row_id = fate.event_id(letter)
-    now = fate.of(letter) if letter.status in {Status.REPLAYING, Status.REPLAYED} else None
+    just_died_again = died_at_once(letter)
+    now = fate.of(letter) if just_died_again or letter.status in {Status.REPLAYING, Status.REPLAYED} else None
     return {
         "letter": letter,
+        "until": letter.last_failed_at.isoformat(),
+        "may_be_replayed": letter.status == Status.DEAD and not just_died_again,
         "payload": readable(letter.payload),
         "size": len(letter.payload),
         "row": Notification.objects.only("pk").filter(pk=row_id).first(),
         "fate": now,
-        "refresh": REFRESH_SECONDS if now and not now.settled else None,
+        "refresh": REFRESH_SECONDS if now and (just_died_again or not now.settled) else None,
         "alike_count": (alike := _alike(letter)) and f"{alike:,}",
         "times": [
             {"name": name, "at": words.moment(at), "ago": words.ago(at)}
@@ -157,6 +164,17 @@ def told(letter: DeadLetter) -> dict[str, Any]:
         ],
         "history": [_line(passage) for passage in letter.history.all()],
     }
+
+
+def died_at_once(letter: DeadLetter) -> bool:
+    """Whether it is dead again, and its replay was ordered a moment ago.
+
+    An invalid event dies in some milliseconds, and its page is there anew before the second half of a double click:
+    a button under the pointer would replay it again.
+    """
+    if letter.status != Status.DEAD or letter.replay is None:
+        return False
+    return timezone.now() - letter.replay.ordered_at < A_MOMENT
 
 
 def _alike(letter: DeadLetter) -> int:

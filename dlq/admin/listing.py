@@ -2,7 +2,7 @@
 
 from typing import Any, Final, cast
 
-from django.contrib.admin.views.main import ChangeList
+from django.contrib.admin.views.main import ERROR_FLAG, IGNORED_PARAMS, PAGE_VAR, ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
@@ -14,6 +14,8 @@ from notifications.admin import inboxes
 # The parameter that says in which order the causes stand.
 CAUSES: Final = "causes"
 CAUSE: Final = ("reason", "fingerprint")
+# What the list's address may hold: its filters, and what chooses no letters. Any other parameter is refused.
+PARAMETERS: Final = frozenset({"status", "since", *asked.COLUMNS, CAUSES, PAGE_VAR, ERROR_FLAG, *IGNORED_PARAMS})
 
 
 class LetterList(ChangeList):
@@ -76,6 +78,11 @@ class LetterList(ChangeList):
         if self.sought.field == "error":
             return f"Searched the errors of the newest {asked.MOST_READ:,} letters for"
         return f"Searched for letters whose {self.sought.field} is"
+
+    @property
+    def until(self) -> str:
+        """The newest death that is shown: whatever of these letters dies later, dies unseen."""
+        return max((letter.last_failed_at.isoformat() for letter in self.result_list), default="")
 
     @property
     def counted(self) -> str:

@@ -15,6 +15,7 @@ from django.utils.http import urlencode
 from dlq import replay
 from dlq.admin import asked, causes, deeds, fate, words
 from dlq.admin.asked import Impossible
+from dlq.admin.listing import PARAMETERS
 from dlq.admin.pages import LIST, LetterPages, address, find, packed, to, unpacked
 from dlq.replay import Criteria
 
@@ -43,6 +44,9 @@ class MassReplay(LetterPages):
             if "canary" in request.POST:
                 return self._one_ahead(request, chosen, _id(request.POST["canary"]))
             return self._all(request, chosen)
+        if not request.GET.keys() <= PARAMETERS:
+            # What the list would refuse: left out, more would be replayed than was asked for.
+            raise BadRequest
         try:
             chosen = frozen(asked.criteria(request.GET.dict()))
         except Impossible as impossible:
@@ -99,8 +103,7 @@ class MassReplay(LetterPages):
         if not order.letters:
             messages.warning(request, NOTHING_LEFT)
             return to(LIST)
-        replay.begin(order)
-        messages.success(request, f"{words.counted(order.letters)} replayed. This page follows them.")
+        messages.success(request, f"{deeds.begin(order)}. This page follows them.")
         return HttpResponseRedirect(reverse("admin:dlq_replay_change", args=[order.pk]))
 
     def _one_ahead(self, request: HttpRequest, chosen: Criteria, letter_id: UUID) -> HttpResponse:

@@ -1,25 +1,22 @@
 """Orders to replay in Django's admin: who gave them, and what became of their letters."""
 # ruff: noqa: ARG002 - Django's signatures
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections import Counter
 from typing import Any, Final
-from uuid import UUID
 
 import msgspec
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
-from django.db.models import Count, Exists, OuterRef, QuerySet
-from django.db.models.functions import Coalesce
+from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from dlq import outcomes, replay
 from dlq.admin import words
-from dlq.models import DeadLetter, Replay
+from dlq.models import DeadLetter, Passage, Replay
 from dlq.replay import Criteria
 from notifications.admin.inboxes import LookOnly
-from notifications.models import Notification
 
 Status = DeadLetter.Status
 
@@ -34,8 +31,8 @@ STAGES: Final = {
     "waiting": "wait to go back into the pipeline",
     "travelling": "on their way",
     "dead": "dead again",
-    "discarded": "discarded since",
-    "elsewhere": "taken by a later replay",
+    "discarded": "of these discarded since",
+    "elsewhere": "of these replayed again since",
 }
 ALWAYS: Final = ("stored", "dead")
 
@@ -43,49 +40,37 @@ ALWAYS: Final = ("stored", "dead")
 def in_words(order: Replay) -> list[str]:
     """What an order was for, in words; the bare JSON where another release wrote it."""
     try:
-        return list(words.in_words(msgspec.convert(order.criteria, Criteria)))
+        said = list(words.in_words(msgspec.convert(order.criteria, Criteria)))
     except msgspec.ValidationError:
         return [str(order.criteria)]
+    return [*said, f"at most {limit:,}, the oldest first"] if (limit := order.criteria.get("limit")) else said
 
 
-class Progress(Counter[str]):
-    """How many of an order's letters are at each of the STAGES."""
-
-    @property
-    def over(self) -> bool:
-        """Whether none of them will move by itself."""
-        return not self["waiting"] and not self["travelling"]
-
-
-def progress(orders: Iterable[Replay]) -> dict[UUID, Progress]:
-    """Count orders' letters by what became of them: one query, along the index on the order."""
-    letters = {order.pk: order.letters for order in orders}
-    row = Exists(Notification.objects.filter(pk=Coalesce(OuterRef("replayed_as"), OuterRef("pk"))))
-    taken = DeadLetter.objects.filter(replay__in=letters).order_by()
-    counted: dict[UUID, Progress] = defaultdict(Progress)
-    for group in taken.values("replay", "status", stored=row).annotate(n=Count("*")):
-        counted[group["replay"]][_stage(group["status"], stored=group["stored"])] += group["n"]
-    for pk, ordered in letters.items():
-        counted[pk]["elsewhere"] = max(0, ordered - counted[pk].total())
-    return {pk: counted[pk] for pk in letters}
-
-
-def _stage(status: int, *, stored: bool) -> str:
-    if status == Status.REPLAYED:
-        return "stored" if stored else "travelling"
-    return {Status.REPLAYING: "waiting", Status.DEAD: "dead", Status.DISCARDED: "discarded"}[Status(status)]
+def stages(order: Replay) -> dict[str, int]:
+    """How many of an order's letters are at each of the STAGES. Those that died again may be past that by now."""
+    found = replay.outcome(order)
+    last_taken = DeadLetter.objects.filter(replay=order).order_by().values_list("status")
+    now = Counter(dict(last_taken.annotate(n=Count("*"))))
+    return {
+        "stored": found.stored,
+        "waiting": now[Status.REPLAYING],
+        "travelling": max(0, found.on_the_way - now[Status.REPLAYING]),
+        "dead": found.dead,
+        "discarded": now[Status.DISCARDED],
+        "elsewhere": max(0, found.dead - now[Status.DISCARDED] - now[Status.DEAD]),
+    }
 
 
 class OrderList(ChangeList):
-    """A page of orders, each with its progress, all from one query."""
+    """A page of orders, each with its outcome so far, all from one query."""
 
     def get_results(self, request: HttpRequest) -> None:
         """The page's rows."""
         super().get_results(request)
         rows: list[Any] = list(self.result_list)
-        counted = progress(row for row in rows if row.letters <= COUNTED_IN_THE_LIST)
+        counted = outcomes.of(row for row in rows if row.letters <= COUNTED_IN_THE_LIST)
         for row in rows:
-            row.progress = counted.get(row.pk)
+            row.outcome = counted.get(row.pk)
         self.result_list = rows
 
 
@@ -116,7 +101,7 @@ class ReplayAdmin(LookOnly):
         return self.has_view_permission(request)
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:  # noqa: ANN401
-        """With the progress of each."""
+        """With the outcome of each."""
         return OrderList
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:  # noqa: ANN401
@@ -160,18 +145,18 @@ class ReplayAdmin(LookOnly):
     @admin.display(description="stored by now")
     def stored(self, order: Any) -> str:  # noqa: ANN401 - a row of OrderList
         """How many are notifications."""
-        return f"{order.progress['stored']:,}" if order.progress else "see inside"
+        return f"{order.outcome.stored:,}" if order.outcome else "see inside"
 
     @admin.display(description="dead again")
     def dead_again(self, order: Any) -> str:  # noqa: ANN401 - a row of OrderList
         """How many are dead letters again."""
-        return f"{order.progress['dead']:,}" if order.progress else "see inside"
+        return f"{order.outcome.dead:,}" if order.outcome else "see inside"
 
 
 def told(order: Replay) -> dict[str, Any]:
     """All that there is to tell of an order."""
-    counted = progress([order])[order.pk]
-    dead = DeadLetter.objects.filter(replay=order, status=Status.DEAD)
+    counted = stages(order)
+    dead = Passage.objects.filter(replay=order, kind=Passage.Kind.DIED).select_related("letter")
     return {
         "when": words.moment(order.ordered_at),
         "criteria_words": in_words(order),
@@ -181,6 +166,11 @@ def told(order: Replay) -> dict[str, Any]:
             for kind, said in STAGES.items()
             if counted[kind] or kind in ALWAYS
         ],
-        "dead": [words.row(letter) for letter in dead.defer("payload")[:SHOWN]],
-        "refresh": None if counted.over else REFRESH_SECONDS,
+        "dead": [_death(passage) for passage in dead.defer("payload", "letter__payload").order_by("-id")[:SHOWN]],
+        "refresh": REFRESH_SECONDS if counted["waiting"] or counted["travelling"] else None,
     }
+
+
+def _death(passage: Passage) -> dict[str, Any]:
+    """How a letter died of the life that an order gave it, as a row of a table."""
+    return {"letter": passage.letter, "ago": words.ago(passage.at), "error": words.first_line(passage.error)}

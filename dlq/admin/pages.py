@@ -1,6 +1,8 @@
 """What the pages around dead letters share: who may act, and how a page is made."""
 
-from typing import Any, Final
+import re
+from datetime import datetime
+from typing import Annotated, Any, Final
 
 import msgspec
 from django.core.exceptions import BadRequest, PermissionDenied
@@ -16,6 +18,8 @@ from notifications.admin.inboxes import LookOnly
 TEMPLATES: Final = "admin/dlq/deadletter"
 LIST: Final = "changelist"
 ONE: Final = "change"
+
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class LetterPages(LookOnly):
@@ -55,6 +59,22 @@ def address(name: str, *arguments: object) -> str:
 def to(name: str, *arguments: object, query: str = "") -> HttpResponseRedirect:
     """Go on to a page of letters."""
     return HttpResponseRedirect(address(name, *arguments) + (f"?{query}" if query else ""))
+
+
+def life_in(request: HttpRequest) -> int:
+    """Which of a letter's lives the page showed that a form was sent from. Raises BadRequest (400) for none."""
+    text = request.POST.get("life", "")
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise BadRequest
+    return int(text)
+
+
+def until_in(request: HttpRequest) -> datetime:
+    """The newest death on the page that a form was sent from. Raises BadRequest (400) for none."""
+    try:
+        return msgspec.convert(request.POST.get("until"), Moment)
+    except (msgspec.ValidationError, OverflowError):
+        raise BadRequest from None
 
 
 def packed(chosen: Criteria) -> str:

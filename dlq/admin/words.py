@@ -41,8 +41,11 @@ def in_words(chosen: Criteria) -> Iterator[str]:
 
 
 def moment(at: datetime) -> str:
-    """A moment to the second: `2026-01-31 08:15:00 UTC`."""
-    return representation.timestamp(at)[:19].replace("T", " ") + " UTC"
+    """A moment to the second: `2026-01-31 08:15:00 UTC`; as it was given where no calendar has it in UTC."""
+    try:
+        return representation.timestamp(at)[:19].replace("T", " ") + " UTC"
+    except OverflowError:
+        return at.isoformat(" ", "seconds")
 
 
 def ago(at: datetime) -> str:
@@ -56,6 +59,16 @@ def ago(at: datetime) -> str:
 def counted(letters: int) -> str:
     """“1 letter”, “1,204 letters”."""
     return "1 letter" if letters == 1 else f"{letters:,} letters"
+
+
+def with_verb(number: int, one: str, many: str) -> str:
+    """“1 was”, “1,204 were”."""
+    return f"{number:,} {one if number == 1 else many}"
+
+
+def times(number: object) -> str:
+    """“once”, “2 times”."""
+    return "once" if number == 1 else f"{number} times"
 
 
 def first_line(error: str) -> str:

@@ -11,6 +11,7 @@ from uuid import UUID
 import msgspec
 from django.db.models import QuerySet
 
+from dlq.api import rules
 from dlq.api.rules import FILTERS, rule
 from dlq.models import DeadLetter
 from dlq.replay import LOOKUPS
@@ -53,6 +54,8 @@ def cursor(letter: DeadLetter) -> str:
 def _chosen(query: Mapping[str, str]) -> QuerySet[DeadLetter]:
     given = {LOOKUPS[name]: msgspec.convert(query[name], FILTERS[name]) for name in FILTERS.keys() & query.keys()}
     letters = DeadLetter.objects.filter(**given)
+    if "replay" in query:
+        letters = letters.filter(replay=UUID(query["replay"]))
     if "status" in query:
         letters = letters.filter(status=STATUSES[query["status"]])
     if "cursor" in query and (place := _place(query["cursor"])):
@@ -74,6 +77,8 @@ def _place(text: str) -> Place | None:
 # What each parameter takes, as a sentence and as a check.
 BOUNDS: Final[Bounds] = {
     **{name: (rule(kind), partial(events.fits, kind=kind)) for name, kind in FILTERS.items()},
+    "since": (rule(rules.Since), rules.is_since),
+    "replay": (rule(rules.Order), partial(events.fits, kind=rules.Order)),
     "status": (f"must be one of: {', '.join(STATUSES)}", STATUSES.__contains__),
     "limit": LIMIT_BOUND,
     "cursor": ("must be the 'next' of an earlier page", lambda value: _place(value) is not None),

@@ -1,21 +1,31 @@
 """What users see of a letter."""
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
+from dlq import deaths
 from dlq.models import DeadLetter, Passage
+from notifications.events import Draft
 from notifications.representation import timestamp
+
+# What of an event is its producer's: recipient, type, title, body, data.
+SENT: Final = Draft.__struct_fields__
 
 
 def summary(letter: DeadLetter) -> dict[str, Any]:
-    """A letter as a list shows it. Times are RFC 3339 UTC."""
+    """A letter as a list shows it. Times are RFC 3339 UTC.
+
+    `payload` is what was dead, as the stream carried it. `notification` is the event in it as a producer sends it, and
+    as a replay takes it back, corrected; null where the payload cannot be read.
+    """
     return {
         "id": str(letter.pk),
         "status": letter.get_status_display(),
         "recipient": letter.recipient or None,
         "type": letter.type or None,
         "payload": _payload(letter.payload),
+        "notification": _notification(letter),
         "readable": letter.readable,
         "reason": letter.reason,
         "error": letter.error,
@@ -45,6 +55,11 @@ def _passage(passage: Passage) -> dict[str, Any]:
         # Of an edit: what the payload was before.
         "payload": None if passage.payload is None else _payload(passage.payload),
     }
+
+
+def _notification(letter: DeadLetter) -> dict[str, Any] | None:
+    event = deaths.read(bytes(letter.payload)) if letter.readable else None
+    return {name: getattr(event, name) for name in SENT} if event else None
 
 
 def _payload(stored: bytes | memoryview) -> object:

@@ -1,10 +1,12 @@
 """Dead letters for programs: look, replay, discard."""
 
 from collections.abc import Callable
+from datetime import UTC
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
 import msgspec
+from django.db import IntegrityError
 from django.http import Http404
 from rest_framework.exceptions import APIException
 from rest_framework.permissions import BasePermission
@@ -12,17 +14,19 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from dlq import replay
-from dlq.api import listing, shapes
-from dlq.api.rules import Fingerprint, Flag, Ids, Limit, Reason, Since
+from dlq import once, replay
+from dlq.api import listing, rules, shapes
+from dlq.api.rules import Fingerprint, Flag, Ids, Life, Limit, Reason, Since
 from dlq.exceptions import Conflict
-from dlq.models import DeadLetter
+from dlq.models import DeadLetter, Replay
 from dlq.replay import Criteria
 from notifications.access.authentication import caller_of
 from notifications.access.permissions import scope
-from notifications.api.base import read_body
+from notifications.api.base import accepted, body_of, once_of, parse_body
 from notifications.events import EventType, Recipient
 from notifications.exceptions import FieldError, Invalid
+from notifications.intake import Answer
+from notifications.stream.writer import Once
 
 T = TypeVar("T")
 
@@ -33,9 +37,13 @@ NO_CRITERION: Final = (
 
 
 class OneBody(msgspec.Struct, forbid_unknown_fields=True):
-    """Nothing, or `{"notification": event}` to replay that instead."""
+    """Nothing; or an event to replay instead, in the fields that a letter shows as its `notification`.
+
+    With `life`, only if that is still the life that the letter died of last.
+    """
 
     notification: msgspec.Raw = msgspec.Raw()
+    life: Life | None = None
 
 
 class ManyBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -56,7 +64,11 @@ class ManyBody(msgspec.Struct, forbid_unknown_fields=True):
         given = {name: getattr(self, name) for name in replay.LOOKUPS if getattr(self, name, None) is not None}
         if self.all is bool(given):
             raise Invalid([FieldError("", NO_CRITERION)])
-        return Criteria(**given)
+        try:
+            since = self.since and self.since.astimezone(UTC)
+        except OverflowError:
+            raise Invalid([FieldError("/since", rules.rule(Since))]) from None
+        return msgspec.structs.replace(Criteria(**given), since=since)
 
 
 class ConflictResponse(APIException):
@@ -89,7 +101,7 @@ class OneLetter(APIView):
 
     def delete(self, request: Request, letter_id: UUID) -> Response:
         """Discard it: 204, also when it was discarded before. Its record stays."""
-        _settled(lambda: replay.discard_one(letter_id, caller_of(request).name))
+        _settled(lambda: replay.discard_one(letter_id, caller_of(request).shown_as))
         return Response(status=204)
 
 
@@ -99,18 +111,17 @@ class ReplayOne(APIView):
     permission_classes = [scope("manage")]
 
     def post(self, request: Request, letter_id: UUID) -> Response:
-        """202 with the letter; 409 when it is not dead (any more), or cannot be read and is not corrected."""
-        body, by = read_body(request, OneBody), caller_of(request).name
+        """202 with the letter; 409 when it is not dead (any more), died again, or has to be corrected."""
+        document, by = body_of(request), caller_of(request).shown_as
+        body = parse_body(document, OneBody)
         corrected = bytes(body.notification)
-        order = _settled(
-            lambda: (
-                replay.order_corrected(letter_id, corrected, by, at=CORRECTED)
-                if corrected
-                else replay.order_one(letter_id, by)
-            )
-        )
-        replay.begin(order)
-        return Response(_detail(letter_id), status=202)
+
+        def give(key: Once | None) -> Replay:
+            if corrected:
+                return replay.order_corrected(letter_id, corrected, by, at=CORRECTED, life=body.life, request=key)
+            return replay.order_one(letter_id, by, life=body.life, request=key)
+
+        return _ordered(once_of(request, document), give, lambda _: _detail(letter_id))
 
 
 class ReplayMany(APIView):
@@ -120,13 +131,40 @@ class ReplayMany(APIView):
 
     def post(self, request: Request) -> Response:
         """202 with the order's id and how many letters it took; dry, 200 with how many it would take."""
-        body = read_body(request, ManyBody)
+        document, by = body_of(request), caller_of(request).shown_as
+        body = parse_body(document, ManyBody)
         criteria = body.criteria()
         if body.dry_run:
             return Response({"matched": replay.replayable(criteria)[: body.limit].count()})
-        order = replay.order(criteria, caller_of(request).name, body.limit)
-        replay.begin(order)
-        return Response({"id": str(order.pk), "matched": order.letters}, status=202)
+        return _ordered(
+            once_of(request, document),
+            lambda key: replay.order(criteria, by, body.limit, request=key),
+            lambda order: {"id": str(order.pk), "matched": order.letters},
+        )
+
+
+def _ordered(key: Once | None, give: Callable[[Once | None], Replay], tell: Callable[[Replay], object]) -> Response:
+    """The answer to an order that was given, and begun; with an idempotency key, of the first that came with it."""
+    order, repeated = (_settled(lambda: give(None)), False) if key is None else _once(key, give)
+    if order.answer is not None:
+        return accepted(Answer(bytes(order.answer), repeated))
+    # Also where the first request ended before its answer, or is about to give it.
+    replay.begin(order)
+    answer = msgspec.json.encode(tell(order))
+    return accepted(Answer(once.keep(order, answer) if key else answer, repeated))
+
+
+def _once(key: Once, give: Callable[[Once | None], Replay]) -> tuple[Replay, bool]:
+    """The order of a request with an idempotency key, and whether an earlier request gave it."""
+    if order := once.earlier(key):
+        return order, True
+    try:
+        return _settled(lambda: give(key)), False
+    except IntegrityError:
+        # The same request, at the same time, was quicker.
+        if order := once.earlier(key):
+            return order, True
+        raise
 
 
 def _detail(letter_id: UUID) -> dict[str, Any]:

@@ -43,6 +43,9 @@ class Migration(migrations.Migration):
                 ('ordered_at', models.DateTimeField()),
                 ('criteria', models.JSONField()),
                 ('letters', models.PositiveIntegerField()),
+                ('once', models.CharField(editable=False, max_length=200, null=True, unique=True)),
+                ('fingerprint', models.CharField(blank=True, editable=False, max_length=32)),
+                ('answer', models.BinaryField(null=True)),
             ],
             options={
                 'ordering': ['-ordered_at'],
@@ -52,7 +55,7 @@ class Migration(migrations.Migration):
             name='Passage',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.PositiveSmallIntegerField(choices=[(0, 'died'), (1, 'replay ordered'), (2, 'replayed'), (3, 'edited'), (4, 'discarded')])),
+                ('kind', models.PositiveSmallIntegerField(choices=[(0, 'died'), (1, 'replay ordered'), (2, 'replayed'), (3, 'edited'), (4, 'discarded'), (5, 'put back'), (6, 'stored after all')])),
                 ('at', models.DateTimeField()),
                 ('by', models.CharField(blank=True, max_length=200)),
                 ('life', models.PositiveIntegerField()),
@@ -61,6 +64,7 @@ class Migration(migrations.Migration):
                 ('attempts', models.PositiveIntegerField(default=0)),
                 ('payload', models.BinaryField(null=True)),
                 ('letter', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='history', to='dlq.deadletter')),
+                ('replay', models.ForeignKey(blank=True, db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='passages', to='dlq.replay')),
             ],
             options={
                 'ordering': ['id'],
@@ -90,5 +94,9 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name='deadletter',
             index=models.Index(condition=models.Q(('status', 1)), fields=['replay', 'id'], name='dead_letter_ordered'),
+        ),
+        migrations.AddIndex(
+            model_name='passage',
+            index=models.Index(condition=models.Q(('replay__isnull', False)), fields=['replay', 'kind'], name='passage_of_order'),
         ),
     ]

@@ -1,16 +1,19 @@
 """An operator at the dead letters' pages, for tests."""
 
 import json
+import re
 import time
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 import pytest
 from django.contrib.auth.models import User
+from django.db.models import F, Max
 from django.test import Client
 
 from dlq import deaths, records
-from dlq.models import DeadLetter
+from dlq.models import DeadLetter, Replay
 from dlq.tests.letters import event, in_lane, letter, record
 from notifications.events import Event
 from notifications.stream.client import Shards
@@ -73,10 +76,45 @@ def listed(browser: Client, query: str = "") -> set[str]:
     return {row.recipient for row in browser.get(LETTERS + query).context["cl"].result_list}
 
 
-def act(browser: Client, action: str, *letters: DeadLetter, query: str = "") -> Any:
-    """Tick letters in the list and run an action."""
+def act(browser: Client, action: str, *letters: DeadLetter, query: str = "", until: str = "") -> Any:
+    """Tick letters in the list and run an action; on a list that is as old as `until`, or fresh."""
+    fields = {"action": action, "index": 0, "until": until or shown_until(browser, query)}
     ticked = [one.pk for one in letters]
-    return browser.post(LETTERS + query, {"action": action, "index": 0, "_selected_action": ticked}, follow=True)
+    return browser.post(LETTERS + query, {**fields, "_selected_action": ticked}, follow=True)
+
+
+def shown_until(browser: Client, query: str = "") -> str:
+    """What the form around the list carries."""
+    return hidden(page(browser, LETTERS + query), "until") or "2026-01-01T00:00:00Z"
+
+
+def hidden(shown: str, name: str) -> str:
+    """The value of a hidden field on a page; empty where there is none."""
+    found = re.search(rf'<input type="hidden" name="{name}" value="([^"]*)">', shown)
+    return found[1] if found else ""
+
+
+def press_replay(browser: Client, one: DeadLetter, life: int | None = None) -> Any:
+    """Press “Replay” on a letter's page; on one that is as old as `life`, or fresh."""
+    return post(browser, f"{LETTERS}{one.pk}/replay/", life=life_of(one) if life is None else life)
+
+
+def press_discard(browser: Client, *letters: DeadLetter, until: object = None, confirmed: bool = True) -> Any:
+    """Choose letters to be discarded, and answer the question."""
+    until = until or DeadLetter.objects.aggregate(newest=Max("last_failed_at"))["newest"]
+    moment = until.isoformat() if isinstance(until, datetime) else until
+    answer = {"confirmed": "Discard"} if confirmed else {}
+    return post(browser, LETTERS + "discard/", letter=[one.pk for one in letters], until=moment, **answer)
+
+
+def life_of(one: DeadLetter) -> int:
+    """The life of which a letter died last."""
+    return DeadLetter.objects.values_list("life", flat=True).get(pk=one.pk)
+
+
+def a_moment_passes() -> None:
+    """The last orders were given longer ago than a double click takes."""
+    Replay.objects.update(ordered_at=F("ordered_at") - timedelta(minutes=1))
 
 
 def question(browser: Client, query: str = "") -> dict[str, str]:
@@ -90,4 +128,4 @@ def fields_of(one: DeadLetter, **changed: str) -> dict[str, str]:
     """What a browser sends of the form, with some fields changed."""
     whole = msgspec.json.decode(bytes(one.payload))
     texts = {name: whole.get(name, "") for name in ("type", "title", "body")}
-    return {**texts, "data": json.dumps(whole.get("data", {})), **changed}
+    return {**texts, "data": json.dumps(whole.get("data", {})), "life": str(life_of(one)), **changed}

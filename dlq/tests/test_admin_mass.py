@@ -8,6 +8,7 @@ from django.test import Client
 
 from dlq import replay
 from dlq.models import DeadLetter, Passage, Replay
+from dlq.outcomes import Outcome
 from dlq.replay import Criteria
 from dlq.tests.browsing import (
     LETTERS,
@@ -20,12 +21,13 @@ from dlq.tests.browsing import (
     now_ms,
     page,
     post,
+    press_replay,
     question,
     replayed,
     said,
     signed_in,
 )
-from dlq.tests.letters import in_lane, record
+from dlq.tests.letters import event, in_lane, record, record_all
 from notifications import store
 from notifications.events import Event
 from notifications.stream.client import Shards
@@ -67,6 +69,14 @@ def test_exactly_what_was_shown_is_replayed(staff: Client, shards: Shards) -> No
     die_again(shown)
     post(staff, MATCHING, criteria=form["criteria"], all="Replay all 1")
     assert replayed(shards) == ["shown"], "one that died again is another death than the one that was shown"
+
+
+def test_of_many_the_first_are_replayed_at_once_and_the_message_says_so(staff: Client) -> None:
+    record_all((event(f"user-{number}") for number in range(replay.CHUNK + 1)), failed_ms=now_ms(60))
+    answer = post(staff, MATCHING, criteria=question(staff)["criteria"], all="Replay all 501")
+    assert said(answer) == [
+        "501 letters ordered: 500 are replayed, the DLQ worker does the rest. This page follows them."
+    ]
 
 
 def test_two_operators_who_answer_the_same_question_replay_each_letter_once(staff: Client, shards: Shards) -> None:
@@ -111,6 +121,16 @@ def test_what_cannot_be_replayed_as_a_whole_is_refused_with_a_reason(staff: Clie
 
 
 @look_only
+def test_the_question_refuses_what_the_list_refuses(staff: Client) -> None:
+    dead()
+    for query in ("recipient=alice", "reasn=crash", "last_failed_at__gte=2026-01-01"):
+        assert staff.get(f"{LETTERS}?{query}").status_code == 400
+        assert staff.get(f"{MATCHING}?{query}").status_code == 400, query
+    listed = "reason=invalid&q=alice&causes=newest&o=1&p=1"
+    assert staff.get(f"{MATCHING}?{listed}").status_code == staff.get(f"{LETTERS}?{listed}").status_code == 200
+
+
+@look_only
 @pytest.mark.parametrize("criteria", ["", "x", "[]", '{"since": "x"}', '{"type": "\\u0000"}'])
 def test_criteria_that_none_of_our_pages_sent_are_refused(staff: Client, criteria: str) -> None:
     one = dead()
@@ -148,7 +168,7 @@ def test_the_canary_s_page_tells_what_became_of_it(
     assert "still too cold" in again
     assert "most likely fail in the same way" in again
     assert 'http-equiv="refresh"' not in again
-    post(staff, f"{LETTERS}{one.pk}/replay/")
+    press_replay(staff, one)
     store.store([msgspec.structs.replace(msgspec.json.decode(bytes(one.payload), type=Event), life=2)])
     stored = page(staff, address)
     assert "It is stored" in stored
@@ -162,7 +182,7 @@ def test_without_redis_a_replay_is_ordered_and_waits(
 ) -> None:
     one = dead()
     redis_is_away()
-    post(staff, f"{LETTERS}{one.pk}/replay/")
+    assert said(press_replay(staff, one)) == ["1 letter ordered: it is replayed as soon as Redis takes it."]
     one.refresh_from_db()
     assert one.status == Status.REPLAYING
 
@@ -180,16 +200,39 @@ def test_an_order_s_page_says_what_became_of_its_letters(staff: Client) -> None:
     replay.discard(Criteria(ids=[letters["given up"].pk]), "tests")
     answer = staff.get(f"{REPLAYS}{order.pk}/change/")
     stages = {stage["kind"]: stage["count"] for stage in answer.context["stages"]}
-    assert stages == {"stored": 1, "waiting": 1, "travelling": 1, "dead": 1, "discarded": 1}
+    assert stages == {"stored": 1, "waiting": 1, "travelling": 1, "dead": 2, "discarded": 1}
     assert answer.context["refresh"]
     assert "died again" in answer.content.decode()
     replay.order(Criteria(ids=[letters["died"].pk]), "ada")
     assert [stage["count"] for stage in staff.get(f"{REPLAYS}{order.pk}/change/").context["stages"]][-1] == 1
     rows = {row.ordered_by: row for row in staff.get(REPLAYS).context["cl"].result_list}
-    assert (rows["grace"].progress["stored"], rows["ada"].progress["waiting"]) == (1, 1)
+    assert (rows["grace"].outcome, rows["ada"].outcome) == (Outcome(1, 2, 2), Outcome(0, 0, 1))
     shown = page(staff, REPLAYS)
     assert "reason invalid" in shown
     assert f"the letter {letters['died'].pk}" in shown
+
+
+@look_only
+def test_what_became_of_an_order_stays_when_its_letters_are_replayed_again(staff: Client) -> None:
+    one = dead()
+    first, second = [_lived_through(one, error) for error in ("of the first", "of the second")]
+    for order, error in ((first, "of the first"), (second, "of the second")):
+        answer = staff.get(f"{REPLAYS}{order.pk}/change/")
+        found = {stage["kind"]: stage["count"] for stage in answer.context["stages"]}
+        assert (found["stored"], found["dead"]) == (0, 1)
+        assert [row["error"] for row in answer.context["dead"]] == [error]
+        assert answer.context["refresh"] is None
+    rows = staff.get(REPLAYS).context["cl"].result_list
+    assert [row.outcome.dead for row in rows] == [1, 1]
+
+
+def _lived_through(one: DeadLetter, error: str) -> Replay:
+    order = replay.order(Criteria(ids=[one.pk]), "tests")
+    replay.begin(order)
+    one.refresh_from_db()
+    die_again(one, error)
+    one.refresh_from_db()
+    return order
 
 
 @look_only
@@ -198,6 +241,14 @@ def test_orders_that_got_nothing_or_cannot_be_read_do_no_harm(staff: Client) -> 
     Replay.objects.create(
         ordered_by="a later release", ordered_at="2026-01-01T00:00:00Z", criteria={"since": 7}, letters=1
     )
+    dead()
+    replay.order(Criteria(), "limited", 7)
+    for odd in ({"since": "0001-01-01T00:00:00+14:00"}, {"until": "9999-12-31T23:59:59-14:00"}, ["x"]):
+        Replay.objects.create(ordered_by="odd", ordered_at="2026-01-01T00:00:00Z", criteria=odd, letters=1)
     shown = page(staff, REPLAYS)
     assert "too-late" not in shown
     assert "a later release" in shown
+    assert "died at 0001-01-01 00:00:00+14:00 or later" in shown
+    assert "at most 7, the oldest first" in shown
+    for order in Replay.objects.filter(letters=1):
+        page(staff, f"{REPLAYS}{order.pk}/change/")

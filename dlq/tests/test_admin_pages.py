@@ -9,8 +9,22 @@ from django.test.utils import CaptureQueriesContext
 from dlq import replay
 from dlq.admin import asked
 from dlq.replay import Criteria
-from dlq.tests.browsing import LETTERS, REPLAYS, Status, act, dead, die_again, fields_of, listed, look_only, page, post
+from dlq.tests.browsing import (
+    LETTERS,
+    REPLAYS,
+    Status,
+    act,
+    dead,
+    die_again,
+    fields_of,
+    listed,
+    look_only,
+    page,
+    post,
+    press_discard,
+)
 from dlq.tests.letters import event, record
+from notifications import lookup
 from notifications.admin import inboxes
 
 pytestmark = pytest.mark.django_db
@@ -147,7 +161,7 @@ def test_the_history_says_what_happened_and_who_did_it(staff: Client) -> None:
     one = dead(title="Before")
     post(staff, f"{LETTERS}{one.pk}/edit/", **fields_of(one, title="After"))
     die_again(one, "still <broken>")
-    post(staff, LETTERS + "discard/", letter=one.pk, confirmed="Discard")
+    press_discard(staff, one)
     lines = staff.get(f"{LETTERS}{one.pk}/change/").context["history"]
     happened = [(line["what"], line["passage"].by) for line in lines]
     assert happened == [
@@ -160,6 +174,16 @@ def test_the_history_says_what_happened_and_who_did_it(staff: Client) -> None:
     ]
     assert "Before" in lines[1]["before"]
     assert "still &lt;broken&gt;" in page(staff, f"{LETTERS}{one.pk}/change/")
+
+
+@look_only
+def test_a_letter_that_is_tried_again_says_how_often_it_failed(staff: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = dead()
+    replay.begin(replay.order(Criteria(ids=[one.pk]), "tests"))
+    for attempts, words in ((1, "It failed once and"), (2, "It failed 2 times and")):
+        life = {"status": "retrying", "attempts": attempts, "last_error": "cold"}
+        monkeypatch.setattr(lookup, "life", lambda _, life=life: life)
+        assert words in page(staff, f"{LETTERS}{one.pk}/change/")
 
 
 @look_only

@@ -12,10 +12,10 @@ from django.test import Client
 
 from conftest import Caller
 from dlq import replay
-from dlq.models import DeadLetter, Replay
+from dlq.models import DeadLetter, Passage, Replay
 from dlq.tests.letters import FAILED_MS, event, in_lane, record, record_all
 from notifications import events, intake, store
-from notifications.access import tokens
+from notifications.access import keys, tokens
 from notifications.exceptions import BacklogFull
 from notifications.stream.client import Shards
 from notifications.tests.test_api import problem
@@ -53,6 +53,7 @@ def test_a_letter_is_shown_with_its_payload_and_its_history(producer: Caller) ->
         "recipient": "alice",
         "type": "test.event",
         "payload": json.loads(events.encode(dead)),
+        "notification": {"recipient": "alice", "type": "test.event", "title": "A title", "body": "b", "data": {"n": 1}},
         "readable": True,
         "reason": "retries_exhausted",
         "error": "too hot",
@@ -85,6 +86,7 @@ def test_a_payload_that_is_no_event_is_shown_as_far_as_it_can_be(producer: Calle
     letter = record(payload)
     found = producer.get(f"/api/dlq/{letter.pk}").json()
     assert (found["payload"], found["readable"], found["recipient"], found["type"]) == (shown, False, None, None)
+    assert found["notification"] is None
 
 
 def test_pages_are_newest_failure_first_and_stay_as_they_are_while_letters_arrive(producer: Caller) -> None:
@@ -144,8 +146,12 @@ def test_broken_rules_of_a_query_are_named(producer: Caller) -> None:
     assert pointers(producer.get(f"/api/dlq?{query}")) == {
         *("/status", "/since", "/limit", "/cursor", "/recipient", "/type", "/reason", "/fingerprint", "/x")
     }
-    for since in ("1700000000", "2027-01-15T08:00:00", "2027-13-15T08:00:00Z"):
+    moments = ("1700000000", "2027-01-15T08:00:00", "2027-13-15T08:00:00Z", "0001-01-01T00:00:00%2B14:00")
+    for since in moments:
         assert pointers(producer.get(f"/api/dlq?since={since}")) == {"/since"}
+    assert pointers(producer.get("/api/dlq?reason=nonsense&replay=1")) == {"/reason", "/replay"}
+    for since in ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"):
+        assert producer.get(f"/api/dlq?since={since}").status_code == 200
 
 
 def test_one_is_replayed_at_once_and_by_whoever_comes_first(producer: Caller, shards: Shards) -> None:
@@ -155,7 +161,7 @@ def test_one_is_replayed_at_once_and_by_whoever_comes_first(producer: Caller, sh
     assert (answer.json()["id"], answer.json()["status"]) == (str(letter.pk), "replayed")
     died, ordered, replayed = answer.json()["history"]
     assert [line["what"] for line in (died, ordered, replayed)] == ["died", "ordered", "replayed"]
-    assert ordered["by"].startswith("key:")
+    assert ordered["by"] == 'API key "tests"'
     assert answer.json()["replay"] == str(Replay.objects.get().pk)
     assert "replayed" in problem(post(producer, f"/api/dlq/{letter.pk}/replay"), 409)["detail"]
     assert len(in_lane(shards, "live")) == 1
@@ -179,7 +185,7 @@ def test_one_is_replayed_with_a_corrected_event(producer: Caller, shards: Shards
         }),
         ({"notification": None}, {"/notification"}),
         ({"notification": {**MENDED, "data": {"fault": {"fail": "x"}}}}, set()),
-        ({"event": MENDED}, {""}),
+        ({"event": MENDED}, {"/event"}),
         ([], {""}),
     ],
 )  # fmt: skip
@@ -194,6 +200,36 @@ def test_a_correction_that_breaks_rules_is_refused_and_changes_nothing(
     else:
         # Fault injection is off: what stands in `data` is the producer's own.
         assert answer.status_code == 202
+
+
+def test_what_a_letter_shows_as_its_notification_can_be_sent_back(producer: Caller, shards: Shards) -> None:
+    dead = event(title="Broken", data=msgspec.Raw(b'{"n":[1,{}]}'))
+    letter = record(dead)
+    shown = producer.get(f"/api/dlq/{letter.pk}").json()["notification"]
+    assert post(producer, f"/api/dlq/{letter.pk}/replay", {"notification": shown}).status_code == 202
+    assert in_lane(shards, "live") == [msgspec.structs.replace(dead, life=1)]
+
+
+def test_an_order_is_followed_by_its_id(producer: Caller) -> None:
+    record_all([event("alice"), event("bob"), event("carol", type="other")])
+    order = post(producer, "/api/dlq/replay", {"type": "test.event", "limit": 1_000_000}).json()
+    post(producer, "/api/dlq/replay", {"all": True})
+    followed = producer.get(f"/api/dlq?replay={order['id']}&status=replayed").json()["results"]
+    assert {letter["recipient"] for letter in followed} == {"alice", "bob"}
+    assert {letter["replay"] for letter in followed} == {order["id"]}
+    assert producer.get(f"/api/dlq?replay={uuid.uuid4()}").json()["results"] == []
+
+
+def test_a_person_has_one_name_wherever_they_act(staff: Client) -> None:
+    """The admin records a user's name, and so does the API, by session and by key."""
+    ids = [record(event(who)).pk for who in ("alice", "bob", "carol")]
+    staff.post(f"/admin/dlq/deadletter/{ids[0]}/replay/", {"life": 0})
+    staff.post(f"/api/dlq/{ids[1]}/replay", {}, content_type="application/json")
+    staff.delete(f"/api/dlq/{ids[2]}")
+    deeds = Passage.objects.filter(kind__in=(Passage.Kind.ORDERED, Passage.Kind.DISCARDED))
+    assert set(deeds.values_list("by", flat=True)) == {"ada"}
+    Caller(keys.create("billing")[1]).post("/api/dlq/replay", {"all": True}, content_type="application/json")
+    assert Replay.objects.first().ordered_by == 'API key "billing"'  # type: ignore[union-attr]
 
 
 def test_what_cannot_be_read_is_replayed_only_when_it_is_corrected(producer: Caller) -> None:
@@ -233,17 +269,23 @@ def test_many_are_replayed_by_filter_after_a_dry_run(producer: Caller, shards: S
         ({"dry_run": True, "limit": 5}, ""),
         ({"all": False}, ""),
         ({"all": True, "reason": "crash"}, ""),
-        ({"status": "dead"}, ""),
+        ({"status": "dead"}, "/status"),
         ({"ids": []}, "/ids"),
         ({"ids": ["x"]}, "/ids"),
         ({"reason": "No"}, "/reason"),
+        ({"reason": "invalidx"}, "/reason"),
+        ({"reason": None, "type": 1}, "/type"),
         ({"type": ""}, "/type"),
         ({"recipient": "a b"}, "/recipient"),
         ({"fingerprint": "x"}, "/fingerprint"),
         ({"since": "yesterday"}, "/since"),
         ({"since": "2027-01-15T08:00:00"}, "/since"),
+        ({"since": "0001-01-01T00:00:00+14:00"}, "/since"),
+        ({"since": "9999-12-31T23:59:59-14:00"}, "/since"),
         ({"all": 1}, "/all"),
         ({"all": True, "limit": 0}, "/limit"),
+        ({"all": True, "limit": 1_000_001}, "/limit"),
+        ({"all": True, "limit": 2**63}, "/limit"),
         ({"all": True, "dry_run": "no"}, "/dry_run"),
     ],
 )

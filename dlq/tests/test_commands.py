@@ -68,8 +68,41 @@ def test_options_combine() -> None:
 
 def test_letters_are_named_by_id() -> None:
     ids = [str(record(event(who)).pk) for who in ("alice", "bob", "carol")]
-    assert dlq_replay("--id", ids[0], ids[1], "--id", str(uuid.uuid4())) == "2 dead letters replayed."
+    assert dlq_replay("--id", ids[0], "--id", ids[1]) == "2 dead letters replayed."
     assert replayed() == {"alice", "bob"}
+
+
+def test_each_letter_that_was_named_and_not_replayed_says_why() -> None:
+    good, discarded, ordered, done, other = (str(record(event(who)).pk) for who in "abcde")
+    unreadable, unknown = str(record(b"nonsense").pk), str(uuid.uuid4())
+    DeadLetter.objects.filter(pk=other).update(reason="crash")
+    replay.discard_one(uuid.UUID(discarded), "tests")
+    replay.begin(replay.order_one(uuid.UUID(done), "tests"))
+    replay.order_one(uuid.UUID(ordered), "tests")
+    named = ["--reason", "invalid", "--id", good, discarded, ordered, done, other, unreadable, unknown]
+    why = {
+        f"{discarded}: it was discarded.",
+        f"{ordered}: it is being replayed already.",
+        f"{done}: it was replayed already.",
+        f"{other}: the other options do not fit it.",
+        f"{unreadable}: its payload cannot be read, so it has to be corrected first (in the admin, or by the API).",
+        f"{unknown}: there is no such letter.",
+    }
+    dry = dlq_replay(*named, "--dry-run").splitlines()
+    assert (dry[0], set(dry[1:])) == ("1 dead letter would be replayed.", why)
+    lines = dlq_replay(*named).splitlines()
+    assert (lines[0], set(lines[1:])) == ("1 dead letter replayed.", why)
+
+
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_when_none_of_the_named_letters_is_replayed_the_exit_code_says_so(more: list[str]) -> None:
+    record(event())
+    output = io.StringIO()
+    with pytest.raises(CommandError, match="None of these letters can be replayed") as raised:
+        call_command("dlq_replay", "--id", str(uuid.uuid4()), *more, stdout=output)
+    assert raised.value.returncode == 1
+    assert "there is no such letter" in output.getvalue()
+    assert not replayed()
 
 
 @pytest.mark.one_shard_is_enough
@@ -85,6 +118,9 @@ def test_letters_are_named_by_id() -> None:
         (["--since", "yesterday"], "--since must be"),
         (["--since", "2027-01-15T08:00:00"], "with its zone"),
         (["--since", "5w"], "--since must be"),
+        (["--since", "999999d"], "--since must be"),
+        (["--since", "0001-01-01T00:00:00+14:00"], "--since must be"),
+        (["--reason", "nonsense"], "--reason must be"),
     ],
 )
 def test_bad_input_is_one_line_that_says_what_is_wrong(arguments: list[str], line: str) -> None:

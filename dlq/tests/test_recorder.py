@@ -104,6 +104,27 @@ def test_a_redelivered_entry_takes_no_letter_back_that_was_replayed_or_discarded
     assert found == {"alice": Status.REPLAYED, "bob": Status.DISCARDED}
 
 
+def test_an_event_that_came_in_twice_and_died_after_its_replay_is_dead_again(shards: Shards) -> None:
+    """As when a request was finished by another with its idempotency key, hours later: the same life, a later death."""
+    dead = event("alice")
+    record(dead)
+    replay.begin(replay.order_one(DeadLetter.objects.get().pk, "tests"))
+    record(dead, failed_ms=FAILED_MS + 60_000, error="later")
+    found = DeadLetter.objects.get()
+    assert (found.status, found.life, found.error) == (Status.DEAD, 0, "later")
+    assert history(dead.id) == ["DIED", "ORDERED", "REPLAYED", "DIED"]
+
+
+def test_a_letter_whose_event_is_stored_long_after_is_closed() -> None:
+    dead = event("alice")
+    hours_ago = int((time.time() - 5 * 3600) * 1000)
+    record(dead, failed_ms=hours_ago)
+    store.store([dead])
+    assert records.close_stored() == 0, "this looks at the last hour only"
+    assert records.close_stored_long_after() == 1
+    assert DeadLetter.objects.get().status == Status.REPLAYED
+
+
 def test_an_event_that_is_a_row_is_no_letter(shards: Shards) -> None:
     """Its worker died between the commit and the settling, three times, say."""
     stored, dead = event("alice"), event("bob")
@@ -243,8 +264,8 @@ def records_elsewhere(dead: deaths.Death) -> None:
         cursor.execute(
             "INSERT INTO dlq_deadletter (id, status, recipient, type, payload, readable, reason, error, fingerprint,"
             " attempts, life, first_failed_at, last_failed_at)"
-            " VALUES (%s, 0, 'alice', 't', '', true, 'invalid', '', '', 1, 0, now(), now())",
-            [dead.event_id],
+            " VALUES (%s, 0, 'alice', 't', '', true, 'invalid', '', '', 1, 0, %s, %s)",
+            [dead.event_id, dead.first_failed_at, dead.failed_at],
         )
         cursor.execute(
             'INSERT INTO dlq_passage (letter_id, kind, at, "by", life, reason, error, attempts)'

@@ -4,7 +4,7 @@ import getpass
 import os
 import re
 from argparse import ArgumentParser
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -13,6 +13,7 @@ import msgspec
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
+from django.db.models import QuerySet
 from django.utils import timezone
 from redis.exceptions import RedisError
 
@@ -26,6 +27,11 @@ from notifications.exceptions import Refused
 
 UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 WHEN_RULE: Final = "must be a time with its zone (2026-01-31T08:15:00Z) or how long ago: 45s, 30m, 2h, 7d"
+NOT_DEAD: Final = {
+    DeadLetter.Status.REPLAYING: "it is being replayed already",
+    DeadLetter.Status.REPLAYED: "it was replayed already",
+    DeadLetter.Status.DISCARDED: "it was discarded",
+}
 NO_CRITERION: Final = "Say which: --all, or any of --id, --reason, --type and --since; not both."
 
 
@@ -51,19 +57,33 @@ class Command(BaseCommand):
         settings.NOTIFY.require("database_url", "redis_url")
         criteria = _criteria(options)
         try:
-            if options["dry_run"]:
-                self.stdout.write(f"{_letters(replay.replayable(criteria).count())} would be replayed.")
-            else:
-                self._replay(criteria)
+            taken = self._would_replay(criteria) if options["dry_run"] else self._replay(criteria)
+            self._explain(set(criteria.ids or ()) - taken)
         except DatabaseError as error:
             raise CommandError(f"PostgreSQL does not answer: {' '.join(str(error).split())}") from None
+        if criteria.ids and not taken:
+            raise CommandError("None of these letters can be replayed.")
 
-    def _replay(self, criteria: Criteria) -> None:
+    def _would_replay(self, criteria: Criteria) -> set[UUID]:
+        letters = replay.replayable(criteria)
+        self.stdout.write(f"{_letters(letters.count())} would be replayed.")
+        return _named(criteria, letters)
+
+    def _replay(self, criteria: Criteria) -> set[UUID]:
         order = replay.order(criteria, f"command line: {_user()}")
+        taken = _named(criteria, order.taken.all())
         left = _carry_out(order)
         self.stdout.write(f"{_letters(order.letters - left)} replayed.")
         if left:
             self.stdout.write(f"{_letters(left)} ordered: the DLQ worker replays them when Redis takes them.")
+        return taken
+
+    def _explain(self, ids: Collection[UUID]) -> None:
+        """A line for each letter that was named and not taken."""
+        found = DeadLetter.objects.defer("payload").in_bulk(ids)
+        for letter_id in sorted(ids):
+            letter = found.get(letter_id)
+            self.stdout.write(f"{letter_id}: {_why(letter) if letter else 'there is no such letter'}.")
 
 
 def _carry_out(order: Replay) -> int:
@@ -74,6 +94,20 @@ def _carry_out(order: Replay) -> int:
     except (RedisError, Refused):
         pass
     return order.taken.filter(status=DeadLetter.Status.REPLAYING).count()
+
+
+def _named(criteria: Criteria, letters: QuerySet[DeadLetter]) -> set[UUID]:
+    """Which of the letters that are named by id are among these; a filter names none, and may fit very many."""
+    return set(letters.values_list("pk", flat=True)) if criteria.ids else set()
+
+
+def _why(letter: DeadLetter) -> str:
+    """Why a letter that was named was not replayed."""
+    if letter.status != DeadLetter.Status.DEAD:
+        return NOT_DEAD[DeadLetter.Status(letter.status)]
+    if not letter.readable:
+        return "its payload cannot be read, so it has to be corrected first (in the admin, or by the API)"
+    return "the other options do not fit it"
 
 
 def _criteria(options: dict[str, Any]) -> Criteria:
@@ -102,11 +136,11 @@ def _checked(option: str, kind: Any) -> Callable[[str], str]:  # noqa: ANN401 - 
 
 def _when(text: str) -> datetime:
     """A moment, or so long ago."""
-    if ago := re.fullmatch(r"(\d{1,6})([smhd])", text):
-        return timezone.now() - timedelta(**{UNITS[ago[2]]: int(ago[1])})
     try:
-        return msgspec.convert(text, rules.Since)
-    except msgspec.ValidationError:
+        if ago := re.fullmatch(r"(\d{1,6})([smhd])", text):
+            return timezone.now() - timedelta(**{UNITS[ago[2]]: int(ago[1])})
+        return rules.since(text)
+    except (msgspec.ValidationError, OverflowError):
         raise CommandError(f"--since {WHEN_RULE}.") from None
 
 
