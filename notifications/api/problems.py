@@ -97,7 +97,11 @@ def _refused(error: Refused, _: str) -> Explained:
 def _outage(error: Exception, path: str) -> Explained:
     server = "Redis" if isinstance(error, RedisError) else "PostgreSQL"
     unavailable[server].warn(server=server, path=path, error=repr(error))
-    detail = f"{server} does not answer just now. Nothing was accepted or changed."
+    # What a server did and could not say any more, nobody here can tell.
+    detail = (
+        f"{server} does not answer just now. Almost always nothing was accepted or changed; "
+        "a request with an Idempotency-Key is safe to send again."
+    )
     return 503, detail, [], {"Retry-After": str(RETRY_SECONDS)}
 
 
