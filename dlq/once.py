@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from dlq.models import Replay
 from notifications.exceptions import IdempotencyConflict
-from notifications.stream.writer import Once
+from notifications.stream.once import Once
 
 
 def mark(order: Replay, once: Once) -> None:

@@ -27,7 +27,7 @@ from notifications import events, failpoints, intake
 from notifications.events import Event
 from notifications.exceptions import FieldError, Invalid, Refused
 from notifications.stream.keys import LANES, Lane
-from notifications.stream.writer import Once
+from notifications.stream.once import Once
 
 log = structlog.get_logger("notify.replay")
 

@@ -6,6 +6,7 @@ hands it to PostgreSQL and to sockets as it is, and never decodes it.
 """
 
 import binascii
+import hashlib
 import json
 import math
 import os
@@ -174,8 +175,20 @@ def new_id(recipient: str) -> str:
 
     The last 16 bits are the recipient's CRC-16, so that an id alone tells its shard (`route_of`).
     """
-    milliseconds = time.time_ns() // 1_000_000
-    value = (milliseconds << 80) | (int.from_bytes(os.urandom(10), "big") & ~0xFFFF) | route(recipient)
+    return _id(time.time_ns() // 1_000_000, int.from_bytes(os.urandom(10), "big"), recipient)
+
+
+def derived_id(recipient: str, unix_ms: int, *parts: str) -> str:
+    """The UUIDv7 that is made again from the same parts: their hash stands where `new_id` has random bits.
+
+    So what is begun anew after a crash (an occurrence of a schedule, say) has the id that it had, and one effect.
+    """
+    digest = hashlib.sha256("\n".join(parts).encode()).digest()[:10]
+    return _id(unix_ms, int.from_bytes(digest, "big"), recipient)
+
+
+def _id(unix_ms: int, bits: int, recipient: str) -> str:
+    value = (unix_ms << 80) | (bits & ~0xFFFF) | route(recipient)
     value = (value & ~(0xF << 76)) | (0x7 << 76)
     value = (value & ~(0x3 << 62)) | (0x2 << 62)
     return str(uuid.UUID(int=value))

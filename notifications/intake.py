@@ -13,7 +13,7 @@ from notifications import events, failpoints, faults, wiring
 from notifications.events import Draft, Event
 from notifications.exceptions import FieldError, Invalid
 from notifications.stream.keys import Lane
-from notifications.stream.writer import Once, Pending, Replayed
+from notifications.stream.once import Once, Pending, Replayed
 
 MAX_BATCH: Final = 1000
 

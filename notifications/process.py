@@ -12,7 +12,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Final, Protocol, Self
@@ -105,15 +105,29 @@ def pause(seconds: float) -> None:
             raise Stopping
 
 
-def run(kind: str, duty: Duty) -> None:
-    """Run a duty until SIGTERM or SIGINT; then finish the step, give back what is held, say goodbye."""
+def run(kind: str, duty: Duty, *beside: Duty) -> None:
+    """Run a duty until SIGTERM or SIGINT; then finish the step, give back what is held, say goodbye.
+
+    What is `beside` has a thread of its own, so that an outage which it meets does not keep the duty waiting. A bug
+    that ends one of them ends the process.
+    """
     _spare_the_collector()
+    others = [_Beside(other) for other in beside]
     with _signals() as asked, _Beat(duty):
         log.info("process.started", kind=kind, pid=os.getpid())
-        threading.Thread(target=_end_in_time, args=(kind, duty, asked), name="notify-end", daemon=True).start()
+        ending = threading.Thread(target=_end_in_time, args=(kind, (duty, *beside), asked), daemon=True)
+        ending.start()
+        for other in others:
+            other.start()
         _steps(duty)
-        _give_back(kind, duty)
+        for other in others:
+            other.join()
+        for each in (duty, *beside):
+            _give_back(kind, each)
     connections.close_all()
+    for other in others:
+        if other.failure:
+            raise other.failure
     log.info("process.stopped", kind=kind)
 
 
@@ -139,15 +153,15 @@ class _Life:
 
     def __init__(self) -> None:
         self.stopping = threading.Event()
-        self._advanced = time.monotonic()
+        self._advanced: dict[int, float] = {}
 
     def advance(self) -> None:
-        """The main thread is alive."""
-        self._advanced = time.monotonic()
+        """The thread that calls this is alive."""
+        self._advanced[threading.get_ident()] = time.monotonic()
 
-    def is_stuck(self) -> bool:
-        """Whether the main thread has been at one step for longer than any step takes."""
-        return time.monotonic() - self._advanced > STUCK_SECONDS
+    def is_stuck(self, thread: int) -> bool:
+        """Whether a thread has been at one step for longer than any step takes."""
+        return time.monotonic() - self._advanced[thread] > STUCK_SECONDS
 
 
 _life: Final = _Life()
@@ -160,7 +174,7 @@ def _give_back(kind: str, duty: Duty) -> None:
         log.warning("process.gave_nothing_back", kind=kind, error=repr(error))
 
 
-def _end_in_time(kind: str, duty: Duty, asked: socket.socket) -> None:
+def _end_in_time(kind: str, duties: Iterable[Duty], asked: socket.socket) -> None:
     """End a process whose step does not come back: it waits for a server that stands still, and nothing wakes it.
 
     Whatever that step does when the server goes on, to commit for one, is done again by others, with no second effect.
@@ -175,7 +189,8 @@ def _end_in_time(kind: str, duty: Duty, asked: socket.socket) -> None:
     end.start()
     time.sleep(GRACE_SECONDS)
     log.warning("process.cut_short", kind=kind)
-    _give_back(kind, duty)
+    for duty in duties:
+        _give_back(kind, duty)
     os._exit(0)
 
 
@@ -205,10 +220,12 @@ class _Beat:
 
     def __init__(self, duty: Duty) -> None:
         self._duty = duty
+        self._of = threading.get_ident()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="notify-beat", daemon=True)
 
     def __enter__(self) -> Self:
+        _life.advance()
         self._thread.start()
         return self
 
@@ -219,7 +236,7 @@ class _Beat:
     def _run(self) -> None:
         stuck = False
         while not self._over.wait(BEAT_SECONDS):
-            if stuck is not _life.is_stuck():
+            if stuck is not _life.is_stuck(self._of):
                 stuck = not stuck
                 log.warning("process.stuck" if stuck else "process.goes_on")
             if stuck:
@@ -229,6 +246,26 @@ class _Beat:
             except OUTAGES as error:
                 # The main thread meets the same outage and says so.
                 log.debug("process.beat_failed", error=repr(error))
+
+
+class _Beside(threading.Thread):
+    """A duty beside the first one. When a bug ends it, the process is asked to end."""
+
+    def __init__(self, duty: Duty) -> None:
+        super().__init__(name="notify-beside", daemon=True)
+        self._duty = duty
+        self.failure: BaseException | None = None
+
+    def run(self) -> None:
+        """The duty's life."""
+        try:
+            with _Beat(self._duty):
+                _steps(self._duty)
+        except BaseException as failure:  # noqa: BLE001 - the main thread raises it again
+            self.failure = failure
+            _life.stopping.set()
+        finally:
+            connections.close_all()
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from django.conf import settings
 from notifications.stream.client import Shards, connect
 from notifications.stream.clock import ServerClock
 from notifications.stream.keys import Lane
+from notifications.stream.schedules import Schedules
 from notifications.stream.writer import Writer
 
 # Longer than any BLOCK (two seconds), and short enough to go on within five seconds of a connection's silent loss.
@@ -24,14 +25,33 @@ def shards() -> Shards:
 
 
 @cache
+def clock() -> ServerClock:
+    """Redis' time, for requests."""
+    return ServerClock(shards().client)
+
+
+@cache
+def schedules() -> Schedules:
+    """What waits for its time. Nothing is changed later than its caller waits."""
+    return Schedules(shards(), clock(), patience_ms=_patience_ms())
+
+
+@cache
+def patient_schedules() -> Schedules:
+    """The same for schedulers."""
+    return Schedules(
+        patient_shards(), ServerClock(patient_shards().client), patience_ms=int(PATIENCE_SECONDS * 1000 * 0.9)
+    )
+
+
+@cache
 def writer(lane: Lane = "live") -> Writer:
     """The way into a lane. It accepts nothing later than its caller waits: a little before the time-out."""
-    timeout_ms = settings.NOTIFY.redis_timeout * 1000
     return Writer(
         shards(),
         max_backlog=settings.NOTIFY.max_backlog,
-        clock=ServerClock(shards().client),
-        patience_ms=int(timeout_ms * 0.9),
+        clock=clock(),
+        patience_ms=_patience_ms(),
         lane=lane,
     )
 
@@ -43,3 +63,8 @@ def patient_shards() -> Shards:
         connect(settings.NOTIFY.redis_url, timeout_seconds=PATIENCE_SECONDS),
         settings.NOTIFY.shards,
     )
+
+
+def _patience_ms() -> int:
+    """A little less than a request waits for Redis."""
+    return int(settings.NOTIFY.redis_timeout * 1000 * 0.9)

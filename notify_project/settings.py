@@ -38,7 +38,7 @@ INSTALLED_APPS = [
 ]
 
 # Where an event's life is looked up that is neither in flight nor a row: f(id) -> its life, or None.
-NOTIFY_LIVES_ELSEWHERE = ["dlq.lookup.life"]
+NOTIFY_LIVES_ELSEWHERE = ["dlq.lookup.life", "scheduler.lookup.life"]
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",

@@ -15,6 +15,7 @@ urlpatterns = [
     path("healthz", health.healthz),
     path("readyz", health.readyz),
     path("api/", include("dlq.api.urls")),
+    path("api/", include("scheduler.api.urls")),
     path("api/", include("notifications.api.urls")),
     path("admin", RedirectView.as_view(url="/admin/")),
     path("admin/", admin.site.urls),

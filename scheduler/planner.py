@@ -6,34 +6,57 @@ import structlog
 
 from notifications import failpoints, process
 from notifications.stream import delayed
-from notifications.stream.client import Shards
+from notifications.stream.schedules import Due, Kept, Schedules, Step
+from scheduler import schedule as schedules
 
 log = structlog.get_logger("notify.scheduler")
 
 # What becomes due sooner than all that is known may come in at any time: the look at Redis is that often.
 LONGEST_SLEEP_SECONDS: Final = 0.1
+# A recurrence whose next time cannot be told (its zone is gone from this machine, say) waits for somebody to mend that.
+PUT_OFF_MS: Final = 60_000
 
 
 class Planner:
-    """One scheduler process' duty (see notifications/process.py). It holds nothing, so it has nothing to give back."""
+    """One scheduler process' first duty (see notifications/process.py). It holds nothing, so it gives nothing back."""
 
-    def __init__(self, shards: Shards) -> None:
-        self._shards = shards
+    def __init__(self, schedules: Schedules) -> None:
+        self._schedules = schedules
 
     def step(self) -> None:
-        """Move what is due into its lane; then sleep until the next is, or until the next look."""
+        """Fire what is due, retries and schedules; then sleep until the next is, or until the next look."""
         failpoints.reach("scheduler.looked")
-        moved = delayed.move_due(self._shards)
-        if moved.events:
+        moved = delayed.move_due(self._schedules.shards)
+        due = self._schedules.fire()
+        stepped = self._step(due) if due.again else 0
+        if moved.events or due.fired or stepped:
             failpoints.reach("scheduler.moved")
-            log.debug("scheduler.moved", events=moved.events)
-        process.pause(_sleep_seconds(moved.next_in_ms))
+            log.debug("scheduler.moved", retries=moved.events, fired=due.fired, recurring=stepped)
+        waits = [wait for wait in (moved.next_in_ms, due.next_in_ms) if wait is not None]
+        process.pause(_sleep_seconds(min(waits, default=None)))
 
     def beat(self) -> None:
         """Nothing is held."""
 
     def stop(self) -> None:
         """Nothing is held."""
+
+    def _step(self, due: Due) -> int:
+        steps = [_following(kept, due.now_ms) for kept in due.again]
+        failpoints.reach("scheduler.planned")
+        return self._schedules.step(steps)
+
+
+def _following(kept: Kept, now_ms: int) -> Step:
+    """What a schedule that comes again fires now, and when it is due next."""
+    try:
+        schedule = schedules.from_kept(kept)
+        following = schedules.stepped(schedule, now_ms)
+        return schedules.step(schedule, following, schedules.occurrence(schedule))
+    except Exception:
+        # Whatever it is, it is this one's: the others fire.
+        log.exception("scheduler.put_off", id=kept.id, seconds=PUT_OFF_MS // 1000)
+        return Step(kept, kept._replace(revision=kept.revision + 1, due_ms=now_ms + PUT_OFF_MS))
 
 
 def _sleep_seconds(next_in_ms: int | None) -> float:

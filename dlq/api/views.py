@@ -26,7 +26,7 @@ from notifications.api.base import accepted, body_of, once_of, parse_body
 from notifications.events import EventType, Recipient
 from notifications.exceptions import FieldError, Invalid
 from notifications.intake import Answer
-from notifications.stream.writer import Once
+from notifications.stream.once import Once
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ from notifications import intake
 from notifications.access.authentication import caller_of
 from notifications.events import NOT_JSON, REQUIRED, pointer_token
 from notifications.exceptions import FieldError, Invalid
-from notifications.stream.writer import Once
+from notifications.stream.once import Once
 
 S = TypeVar("S", bound=msgspec.Struct)
 

@@ -1,4 +1,4 @@
-"""Events that wait for their time: retries now, appointments too. Due is what Redis' own clock says."""
+"""Events that wait for their next attempt. Due is what Redis' own clock says."""
 
 from typing import Final, NamedTuple
 
@@ -17,16 +17,15 @@ class Moved(NamedTuple):
 
 def move_due(shards: Shards) -> Moved:
     """Move what is due, at most MOVE_AT_ONCE of each shard. Any number of processes may do this at once."""
+    calls = [(_names(shard), [MOVE_AT_ONCE]) for shard in shards.each()]
     moved, waits = 0, []
-    for shard in shards.each():
-        names = [
-            keys.delayed(shard),
-            keys.payloads(shard),
-            *(keys.lane(shard, lane) for lane in keys.LANES),
-            keys.inflight(shard),
-        ]
-        count, next_in_ms = scripts.run(shards.client, "move", names, [MOVE_AT_ONCE])
+    for count, next_in_ms in scripts.run_each(shards.client, "move", calls):
         moved += count
         if next_in_ms >= 0:
             waits.append(next_in_ms)
     return Moved(moved, min(waits, default=None))
+
+
+def _names(shard: int) -> list[str]:
+    lanes = (keys.lane(shard, lane) for lane in keys.LANES)
+    return [keys.delayed(shard), keys.payloads(shard), *lanes, keys.inflight(shard)]

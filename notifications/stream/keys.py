@@ -39,8 +39,9 @@ def dead_letters(shard: int) -> str:
 
 def inflight(shard: int) -> str:
     """HASH of accepted events that are no rows yet: id → `<state> <place> <where>`: `queued <lane> <entry id>`,
-    `retrying delayed <due ms>` or `dead dlq <entry id> <life>`. Written by accept.lua, settle.lua, move.lua and
-    readmit.lua; settle.lua takes away what was stored, record.lua what is a dead letter's row."""
+    `retrying delayed <due ms>` or `dead dlq <entry id> <life>`. Written by accept.lua, settle.lua, move.lua,
+    readmit.lua, fire.lua, step.lua and run.lua; settle.lua takes away what was stored, record.lua what is a dead
+    letter's row."""
     return f"notify:{{{shard}}}:inflight"
 
 
@@ -55,9 +56,33 @@ def payloads(shard: int) -> str:
     return f"notify:{{{shard}}}:payloads"
 
 
+def scheduled(shard: int) -> str:
+    """ZSET of schedules that wait: id by due time, Unix ms of Redis' clock. Written by plan.lua, replan.lua, step.lua
+    and restore.lua; fire.lua takes away what fires once."""
+    return f"notify:{{{shard}}}:scheduled"
+
+
+def schedules(shard: int) -> str:
+    """HASH beside `scheduled`: id → the schedule, `<kind> <revision>`, about and event in three lines (schedules.py).
+    One that is over stays until recorded.lua takes it away."""
+    return f"notify:{{{shard}}}:schedules"
+
+
+def changes(shard: int) -> str:
+    """STREAM of what became of schedules, in order, no group: `id`, `due` (empty: over), `schedule`; or `fired` (ids of
+    such as fire once) and `at` (Unix ms). Written with each change; recorded.lua takes away what is in PostgreSQL."""
+    return f"notify:{{{shard}}}:changes"
+
+
+def compared(shard: int) -> str:
+    """STRING: `compared` once all schedules in PostgreSQL were looked for in this shard, a token while they are. Not
+    there: this Redis is new, or lost what it had. Written by schedules.py."""
+    return f"notify:{{{shard}}}:compared"
+
+
 def counters(shard: int) -> str:
-    """HASH of totals since the first start: `accepted`, `stored`, `retried`, `dead`. Written by accept.lua and
-    settle.lua."""
+    """HASH of totals since the first start: `accepted`, `stored`, `retried`, `dead`, `fired` (schedules, each of which
+    is accepted then). Written by accept.lua, settle.lua, fire.lua, step.lua and run.lua."""
     return f"notify:{{{shard}}}:counters"
 
 

@@ -21,6 +21,23 @@ def run(client: redis.Redis, name: str, keys: Sequence[str | bytes], arguments: 
         return client.eval(source, len(keys), *keys, *arguments)
 
 
+def run_each(client: redis.Redis, name: str, calls: Sequence[tuple[Sequence[str], Sequence[str | int]]]) -> list[Any]:
+    """Run one script over many shards in one round trip: `calls` are keys and arguments of each; their answers."""
+    if len(calls) == 1:
+        return [run(client, name, *calls[0])]
+    _, digest = _load(name)
+    pipe = client.pipeline(transaction=False)
+    for keys, arguments in calls:
+        pipe.evalsha(digest, len(keys), *keys, *arguments)
+    answers = pipe.execute(raise_on_error=False)
+    for number, answer in enumerate(answers):
+        if isinstance(answer, NoScriptError):
+            answers[number] = run(client, name, *calls[number])
+        elif isinstance(answer, Exception):
+            raise answer
+    return answers
+
+
 @cache
 def _load(name: str) -> tuple[str, str]:
     source = (FOLDER / f"{name}.lua").read_text()

@@ -10,8 +10,8 @@ LOOKS: Final = 5
 
 
 class InFlight(NamedTuple):
-    """An event that waits or is dead: `status` (`queued`, `retrying`, `dead`), its payload, its error, its attempts,
-    and, where it waits for its time, that time in Unix ms."""
+    """An event that waits or is dead: `status` (`scheduled`, `cancelled`, `queued`, `retrying`, `dead`), its payload,
+    its error, its attempts, and, where it waits for its time, that time in Unix ms."""
 
     status: str
     payload: bytes
@@ -24,11 +24,27 @@ def in_flight(shards: Shards, event_id: str) -> InFlight | None:
     """The state of an event that is no row yet; None when it is settled, or was never accepted."""
     shard = shards.of_id(event_id)
     for _ in range(LOOKS):
-        state: Any = shards.client.hget(keys.inflight(shard), event_id)
+        # A transaction: an event that fires in between would be in neither place.
+        pipe = shards.client.pipeline(transaction=True)
+        pipe.hget(keys.inflight(shard), event_id)
+        pipe.hget(keys.schedules(shard), event_id)
+        pipe.zscore(keys.scheduled(shard), event_id)
+        state, schedule, score = pipe.execute()
         if not state:
-            return None
+            return _of_schedule(schedule, score)
         if found := _look(shards, shard, event_id, state.decode()):
             return found
+    return None
+
+
+def _of_schedule(schedule: bytes | None, score: float | None) -> InFlight | None:
+    """The state of an event that is a schedule's own: it fires once. One that fired is in flight, or settled."""
+    kind, _, rest = (schedule or b"").partition(b" ")
+    event = rest.rpartition(b"\n")[2]
+    if kind == b"cancelled":
+        return InFlight("cancelled", event)
+    if kind == b"once" and score is not None:
+        return InFlight("scheduled", event, due_ms=int(score))
     return None
 
 

@@ -1,46 +1,22 @@
 """The producer's side: events into a lane, once, or not at all."""
 
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
-import msgspec
 from redis.exceptions import RedisError
 
 from notifications import events
 from notifications.events import Event
-from notifications.exceptions import BacklogFull, IdempotencyConflict, Unavailable
-from notifications.stream import keys, scripts
+from notifications.exceptions import BacklogFull
+from notifications.stream import keys
 from notifications.stream.client import Shards
 from notifications.stream.clock import ServerClock
 from notifications.stream.keys import Lane
+from notifications.stream.once import Once, Pending, Records, Replayed, answered
+from notifications.stream.timely import Timely
 
 BACKLOG_RETRY_SECONDS: Final = 5
 NO_LIMIT: Final = -1
-
-
-class Once(msgspec.Struct, frozen=True):
-    """A request that takes effect once: whose it is, its key's digest, its fingerprint (32 hex digits), its life."""
-
-    caller: str
-    digest: str
-    fingerprint: str
-    seconds: int
-
-    def key(self, shard: int) -> str:
-        """The key of its record in a shard."""
-        return keys.once(shard, self.caller, self.digest)
-
-
-class Replayed(msgspec.Struct, frozen=True):
-    """The request took effect before; this was its answer."""
-
-    answer: bytes
-
-
-class Pending(msgspec.Struct, frozen=True):
-    """The request was begun before and may be half done; this will be its answer, and in it are its ids."""
-
-    answer: bytes
 
 
 class Writer:
@@ -52,8 +28,8 @@ class Writer:
         """`patience_ms`: how long the caller waits for an answer. What would be accepted later is not accepted."""
         self._shards = shards
         self._lane = lane
-        self._clock = clock
-        self._patience_ms = patience_ms
+        self._timely = Timely(shards.client, clock, patience_ms=patience_ms)
+        self._records = Records(shards)
         self._shard_backlog = -(-max_backlog // shards.count)
 
     def add(self, batch: list[Event]) -> None:
@@ -77,11 +53,11 @@ class Writer:
         Pending and goes on under the ids in it (`finish`), which is harmless however often it happens.
         Raises IdempotencyConflict and BacklogFull.
         """
-        home = self._home(once)
+        home = self._records.home(once)
         involved = self._shards.group(batch, lambda event: event.recipient)
         if set(involved) <= {home}:
             return self._accept(home, batch, self._shard_backlog, once, answer)
-        reserved = self._reserve(home, once, answer)
+        reserved = self._records.reserve(once, answer)
         if reserved is None:
             self.finish(batch, once, answer)
         return reserved
@@ -95,7 +71,7 @@ class Writer:
         self.add(batch)
         # All is accepted by now. A record that is left reserved is completed by the next request with its key.
         with suppress(RedisError):
-            self._complete(once, answer)
+            self._records.complete(once, answer)
 
     def readmit(self, batch: list[Event]) -> None:
         """Take dead events in again; one that is in flight already, other than dead, is not added twice.
@@ -107,7 +83,7 @@ class Writer:
             arguments: list[str | bytes | int] = [self._shard_backlog, self._lane]
             for event in members:
                 arguments += (event.id, event.life, events.encode(event))
-            outcome, count = self._run_in_time("readmit", self._names(shard), arguments)
+            outcome, count = self._timely.run("readmit", self._names(shard), arguments)
             if outcome == b"full":
                 raise _full(count)
 
@@ -133,46 +109,15 @@ class Writer:
             arguments[2:] = [once.fingerprint, answer, once.seconds]
         for event in batch:
             arguments += (event.id, events.encode(event))
-        outcome, *rest = self._run_in_time("accept", names, arguments)
+        outcome, *rest = self._timely.run("accept", names, arguments)
         if outcome == b"full":
             raise _full(rest[0])
-        return _answered(outcome, rest)
+        return answered(outcome, rest)
 
     def _names(self, shard: int) -> list[str]:
         others = (keys.lane(shard, other) for other in keys.LANES if other != self._lane)
         return [keys.lane(shard, self._lane), *others, keys.inflight(shard)]
 
-    def _run_in_time(self, script: str, names: list[str], arguments: list[str | bytes | int]) -> list[Any]:
-        """Run a script with a deadline: a server that stood still must not accept what its caller gave up."""
-        for _ in range(2):
-            deadline = self._clock.now_ms() + self._patience_ms
-            answer: list[Any] = scripts.run(self._shards.client, script, names, [deadline, *arguments])
-            if answer[0] != b"late":
-                return answer
-            # It answered in time, so it is the clock that is off.
-            self._clock.refresh()
-        raise Unavailable("Redis' clock jumps.", retry_after=BACKLOG_RETRY_SECONDS)
-
-    def _reserve(self, home: int, once: Once, answer: bytes) -> Replayed | Pending | None:
-        outcome, *rest = scripts.run(
-            self._shards.client, "reserve", [once.key(home)], [once.fingerprint, answer, once.seconds]
-        )
-        return Pending(rest[0]) if outcome == b"pending" else _answered(outcome, rest)
-
-    def _complete(self, once: Once, answer: bytes) -> None:
-        reserved = once.fingerprint.encode() + answer
-        scripts.run(self._shards.client, "complete", [once.key(self._home(once))], [reserved])
-
-    def _home(self, once: Once) -> int:
-        """The shard of a record: by key and caller, as the same key may come with other recipients (a conflict)."""
-        return self._shards.of(f"{once.caller}:{once.digest}")
-
 
 def _full(backlog: int) -> BacklogFull:
     return BacklogFull(f"{backlog} events wait, and no more may.", retry_after=BACKLOG_RETRY_SECONDS)
-
-
-def _answered(outcome: bytes, rest: list[bytes]) -> Replayed | None:
-    if outcome == b"conflict":
-        raise IdempotencyConflict
-    return Replayed(rest[0]) if outcome == b"replayed" else None

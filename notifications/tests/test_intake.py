@@ -12,7 +12,8 @@ from notifications import events, intake, wiring
 from notifications.exceptions import BacklogFull, IdempotencyConflict, Invalid, Unavailable
 from notifications.stream import keys, scripts
 from notifications.stream.client import Shards
-from notifications.stream.writer import Once, Writer
+from notifications.stream.once import Once
+from notifications.stream.writer import Writer
 
 ENDPOINT = "/api/notify"
 
@@ -180,7 +181,7 @@ def test_a_server_whose_clock_jumps_is_looked_at_again(
 ) -> None:
     writer = make_writer()
     writer.add(accepted("alice"))
-    monkeypatch.setattr(writer._clock, "_offset_ms", writer._clock._offset_ms - 3_600_000)
+    monkeypatch.setattr(writer._timely._clock, "_offset_ms", writer._timely._clock._offset_ms - 3_600_000)
     writer.add(accepted("alice"))
     assert len(waiting(shards)) == 2
 

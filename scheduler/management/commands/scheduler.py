@@ -1,4 +1,4 @@
-"""`manage.py scheduler`: moves what is due, retries for one, into its lane."""
+"""`manage.py scheduler`: fires what is due, schedules and retries, and keeps schedules in PostgreSQL too."""
 
 from typing import Any
 
@@ -7,15 +7,18 @@ from django.core.management.base import BaseCommand
 
 from notifications import process, wiring
 from scheduler.planner import Planner
+from scheduler.recorder import Recorder
 
 
 class Command(BaseCommand):
     """Runs until SIGTERM or SIGINT."""
 
-    help = "Move events that are due into their lanes, until SIGTERM. Any number may run."
+    help = "Fire schedules and retries that are due, until SIGTERM. Any number may run."
     requires_system_checks = []
 
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401, ARG002 - Django's signature
         """Run one scheduler."""
-        settings.NOTIFY.require("redis_url")
-        process.run("scheduler", Planner(wiring.patient_shards()))
+        settings.NOTIFY.require("database_url", "redis_url")
+        process.single_connection()
+        schedules = wiring.patient_schedules()
+        process.run("scheduler", Planner(schedules), Recorder(schedules))

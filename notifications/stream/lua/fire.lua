@@ -1,0 +1,56 @@
+-- Fire schedules that are due, the longest due first: those that fire once go into the lane, those that come again are
+-- given to the caller, who knows when that is (step.lua).
+--
+-- KEYS[1]  schedules that wait (ZSET)
+-- KEYS[2]  schedules (HASH)
+-- KEYS[3]  changes of schedules (STREAM)
+-- KEYS[4]  the lane `live` (STREAM)
+-- KEYS[5]  in-flight states (HASH)
+-- KEYS[6]  counters (HASH)
+-- ARGV[1]  how many at most
+--
+-- Returns {fired, milliseconds until the next one is due (-1 where none waits), now, {id, due, schedule, id, …}}: the
+-- list is of those that come again. Due is what this server's clock says. Any number of schedulers may run: what one
+-- fired, the next does not find. A fired schedule stays in the HASH until its firing is recorded in PostgreSQL.
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'WITHSCORES', 'LIMIT', 0, ARGV[1])
+local again, gone, fired, states = {}, {}, {}, {}
+local ids = {}
+for i = 1, #due, 2 do ids[#ids + 1] = due[i] end
+local values = #ids > 0 and redis.call('HMGET', KEYS[2], unpack(ids)) or {}
+
+for i, id in ipairs(ids) do
+  local value = values[i]
+  local kind, payload = string.match(value or '', '^(%a+) [^\n]*\n[^\n]*\n(.*)$')
+  if kind == 'recurring' then
+    again[#again + 1] = id
+    again[#again + 1] = due[2 * i]
+    again[#again + 1] = value
+  else
+    gone[#gone + 1] = id
+    if kind == 'once' then
+      fired[#fired + 1] = id
+      -- What is in flight already came back from a record that was behind (restore.lua).
+      if redis.call('HEXISTS', KEYS[5], id) == 0 then
+        local entry = redis.call('XADD', KEYS[4], '*', 'event', payload)
+        states[#states + 1] = id
+        states[#states + 1] = 'queued live ' .. entry
+      end
+    end
+  end
+end
+
+if #gone > 0 then redis.call('ZREM', KEYS[1], unpack(gone)) end
+if #states > 0 then
+  redis.call('HSET', KEYS[5], unpack(states))
+  redis.call('HINCRBY', KEYS[6], 'accepted', #states / 2)
+end
+if #fired > 0 then
+  redis.call('XADD', KEYS[3], '*', 'fired', table.concat(fired, ' '), 'at', string.format('%d', now))
+  redis.call('HINCRBY', KEYS[6], 'fired', #fired)
+end
+
+local following = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
+local next_in = #following > 0 and math.max(0, math.ceil(tonumber(following[2]) - now)) or -1
+return {#fired, next_in, now, again}

@@ -1,0 +1,37 @@
+-- Change a schedule that waits: its time, its content, or its end. Whoever fires it at the same time comes before or
+-- after, and this script says which.
+--
+-- KEYS[1]  schedules that wait (ZSET)
+-- KEYS[2]  schedules (HASH)
+-- KEYS[3]  changes of schedules (STREAM)
+-- ARGV[1]  the deadline, in milliseconds of this server's time
+-- ARGV[2]  the schedule's id
+-- ARGV[3]  the revision that the change was made from
+-- ARGV[4]  when it is due now, Unix ms; empty: it waits no more
+-- ARGV[5]  the schedule as it is now (see schedules.py)
+--
+-- Returns {'changed'}, {'stale'} (it is of another revision by now), {'over'} (it waits no more), {'unknown'} or {'late'}.
+local time = redis.call('TIME')
+if time[1] * 1000 + math.floor(time[2] / 1000) > tonumber(ARGV[1]) then
+  return {'late'}
+end
+
+local id, due, value = ARGV[2], ARGV[4], ARGV[5]
+local known = redis.call('HGET', KEYS[2], id)
+if not known then
+  return {'unknown'}
+end
+if not redis.call('ZSCORE', KEYS[1], id) then
+  return {'over'}
+end
+if string.match(known, '^%a+ (%d+)') ~= ARGV[3] then
+  return {'stale'}
+end
+redis.call('HSET', KEYS[2], id, value)
+if due == '' then
+  redis.call('ZREM', KEYS[1], id)
+else
+  redis.call('ZADD', KEYS[1], due, id)
+end
+redis.call('XADD', KEYS[3], '*', 'id', id, 'due', due, 'schedule', value)
+return {'changed'}

@@ -1,0 +1,36 @@
+"""Scripts with a deadline: a server that stood still must not accept later what its caller gave up."""
+
+from typing import Any, Final
+
+import redis
+
+from notifications.exceptions import Unavailable
+from notifications.stream import scripts
+from notifications.stream.clock import ServerClock
+
+RETRY_SECONDS: Final = 5
+
+
+class Timely:
+    """Runs scripts whose first argument is a deadline in the server's own time; they answer `late` after it."""
+
+    def __init__(self, client: redis.Redis, clock: ServerClock, *, patience_ms: int) -> None:
+        """`patience_ms`: how long the caller waits for an answer."""
+        self._client = client
+        self._clock = clock
+        self._patience_ms = patience_ms
+
+    def now_ms(self) -> int:
+        """The server's time, Unix ms."""
+        return self._clock.now_ms()
+
+    def run(self, script: str, names: list[str], arguments: list[str | bytes | int]) -> list[Any]:
+        """Run a script; its answer. Raises Unavailable where the server's clock jumps."""
+        for _ in range(2):
+            deadline = self._clock.now_ms() + self._patience_ms
+            answer: list[Any] = scripts.run(self._client, script, names, [deadline, *arguments])
+            if answer[0] != b"late":
+                return answer
+            # It answered in time, so it is the clock that is off.
+            self._clock.refresh()
+        raise Unavailable("Redis' clock jumps.", retry_after=RETRY_SECONDS)

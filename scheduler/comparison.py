@@ -1,0 +1,114 @@
+"""What Redis lost is put back from PostgreSQL: the schedules that it lacks, or has as they were earlier.
+
+Of two states of a schedule, the one with the higher revision is the newer. Redis is where schedules change, so it is
+ahead by what its log holds; that is recorded first. What PostgreSQL then still knows better, Redis lost.
+"""
+
+import secrets
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Final, NamedTuple
+
+import structlog
+from django.db import transaction
+from django.db.models import Q, QuerySet
+from django.utils import timezone
+
+from notifications import failpoints
+from notifications.stream.schedules import Schedules
+from scheduler import records
+from scheduler.models import Schedule
+
+log = structlog.get_logger("notify.schedules")
+
+CHUNK: Final = 1000
+# A server that comes back with an older state has, at most, so much of what is over.
+RECENTLY_OVER: Final = timedelta(days=1)
+TURN_MS: Final = 4000
+
+Status = Schedule.Status
+
+
+class Known(NamedTuple):
+    """As much of a row as it takes to compare it."""
+
+    schedule_id: str
+    revision: int
+    status: int
+
+
+class Comparison:
+    """One comparison of all shards, a chunk at a time, so that its caller can do other things in between.
+
+    What waits is compared in the order in which it is due, so what is overdue comes back first.
+    """
+
+    def __init__(self, schedules: Schedules) -> None:
+        self._schedules = schedules
+        self._notes = {
+            shard: schedules.begin_comparison(shard, secrets.token_hex(8)) for shard in schedules.shards.each()
+        }
+        self._chunks = _chunks()
+        self.restored = 0
+
+    def step(self) -> bool:
+        """Compare the next chunk; False when that was the last. Raises what the two servers raise."""
+        chunk = next(self._chunks, None)
+        if chunk is None:
+            self._end()
+            return False
+        per_shard: dict[int, list[tuple[str, int]]] = defaultdict(list)
+        for schedule_id, revision, status in chunk:
+            signed = revision if status == Status.SCHEDULED else -revision
+            per_shard[self._schedules.shards.of_id(schedule_id)].append((schedule_id, signed))
+        for shard, revisions in per_shard.items():
+            if behind := self._schedules.behind(shard, revisions):
+                self.restored += _restore(self._schedules, shard, behind)
+        return True
+
+    def _end(self) -> None:
+        for shard, note in self._notes.items():
+            if note != b"compared" and not self._schedules.end_comparison(shard, note):
+                log.warning("schedules.lost_again", shard=shard)
+        if self.restored:
+            log.warning("schedules.restored", schedules=self.restored)
+
+
+def _restore(schedules: Schedules, shard: int, ids: list[str]) -> int:
+    """Put back those that Redis still lacks when all that it has to say is recorded. One process at a time.
+
+    One that stands still while it has the turn loses it after five seconds (see settings.py), and restores nothing
+    after four: what it knows may be old by then.
+    """
+    while records.record(schedules, shard):
+        pass
+    with transaction.atomic(durable=True):
+        records.wait_for_turn(shard)
+        until_ms = schedules.now_ms() + TURN_MS
+        changes = schedules.changes(shard)
+        over = records.apply(changes)
+        rows = Schedule.objects.filter(pk__in=ids).order_by("next_run_at", "pk")
+        kept = [records.kept_of(row) for row in rows]
+        failpoints.reach("comparison.ready")
+        restored = schedules.restore(shard, kept, until_ms)
+    schedules.recorded(shard, changes, over)
+    return restored
+
+
+def _chunks() -> Iterator[list[Known]]:
+    """All that waits, by due time; then what was over of late. Each by its key, so that rows may change meanwhile."""
+    yield from _by_key(Schedule.objects.filter(status=Status.SCHEDULED), "next_run_at")
+    recently = timezone.now() - RECENTLY_OVER
+    yield from _by_key(
+        Schedule.objects.exclude(status=Status.SCHEDULED).filter(recorded_at__gt=recently), "recorded_at"
+    )
+
+
+def _by_key(rows: QuerySet[Schedule], key: str) -> Iterator[list[Known]]:
+    ordered = rows.order_by(key, "pk").values_list("pk", "revision", "status", key)
+    place: Q = Q()
+    while chunk := list(ordered.filter(place)[:CHUNK]):
+        yield [Known(str(pk), revision, status) for pk, revision, status, _ in chunk]
+        last_pk, _, _, last = chunk[-1]
+        place = Q(**{f"{key}__gte": last}) & ~Q(**{key: last, "pk__lte": last_pk})

@@ -1,0 +1,198 @@
+"""The one door for schedules: the API, the admin and the command line come through here.
+
+Making, changing and cancelling touch Redis only. What is over is looked up in PostgreSQL.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+from notifications import events, failpoints, wiring
+from notifications.events import Draft
+from notifications.intake import Answer
+from notifications.stream.once import Once, Pending, Replayed
+from notifications.stream.schedules import Step
+from scheduler import records, requests, schedule, shapes
+from scheduler.exceptions import Changed, Restoring, TooLate, Unknown
+from scheduler.models import Schedule as Row
+from scheduler.requests import Asked
+from scheduler.schedule import About, Schedule
+
+# A schedule that is fired while it is being changed is looked at again; between two looks it fires rarely.
+LOOKS: Final = 5
+
+
+class _Promised(msgspec.Struct):
+    """What an answer says of the schedule that its request makes."""
+
+    id: str
+    next_run_at: datetime
+
+
+class _Accepted(msgspec.Struct):
+    """What an answer says of the event that its request fires."""
+
+    id: str
+    status: str = "queued"
+
+
+def make(document: bytes, by: str, once: Once | None = None) -> Answer:
+    """Make a schedule of a JSON document; the answer is the schedule. Raises Invalid, IdempotencyConflict, Refused."""
+    asked = requests.parse(document, wiring.schedules().now_ms(), by)
+    made = schedule.new(*_of(asked))
+    body = msgspec.json.encode(shapes.shown(made))
+    failpoints.reach("schedule.parsed")
+    if once is None:
+        wiring.schedules().plan(schedule.to_kept(made))
+        return Answer(body)
+    earlier = wiring.schedules().plan_once(schedule.to_kept(made), once, body)
+    if isinstance(earlier, Pending):
+        _finish(asked, once, earlier.answer)
+    if isinstance(earlier, Pending | Replayed):
+        return Answer(earlier.answer, replayed=True)
+    return Answer(body)
+
+
+def preview(document: bytes, by: str) -> Schedule:
+    """The schedule that a document would make, under an id that nobody has."""
+    return schedule.new(*_of(requests.parse(document, wiring.schedules().now_ms(), by)))
+
+
+def look(schedule_id: UUID) -> Schedule:
+    """A schedule as it is now. Raises Unknown."""
+    if kept := wiring.schedules().look(str(schedule_id)):
+        return schedule.from_kept(kept)
+    return of_row(_row(schedule_id))
+
+
+def now_of(rows: list[Row]) -> list[Schedule]:
+    """Rows, each as it is now."""
+    found = wiring.schedules().look_many(str(row.pk) for row in rows)
+    kept = [found.get(str(row.pk)) for row in rows]
+    return [schedule.from_kept(one) if one else of_row(row) for one, row in zip(kept, rows, strict=True)]
+
+
+def change(schedule_id: UUID, document: bytes) -> Schedule:
+    """Change what a JSON document names. Raises Unknown, TooLate, Changed, Invalid, Refused."""
+
+    def changed(known: Schedule) -> Schedule:
+        (draft, due_ms, about), revision = requests.parse_change(document, known, wiring.schedules().now_ms())
+        if revision not in {None, known.revision}:
+            raise Changed
+        return schedule.changed(known, draft, about, due_ms)
+
+    return _replace(schedule_id, changed)
+
+
+def cancel(schedule_id: UUID, revision: int | None = None) -> Schedule:
+    """Cancel a schedule that waits; one that is cancelled stays so. Raises Unknown, TooLate, Changed, Refused."""
+
+    def cancelled(known: Schedule) -> Schedule:
+        if revision not in {None, known.revision}:
+            raise Changed
+        return schedule.cancelled(known, wiring.schedules().now_ms())
+
+    try:
+        return _replace(schedule_id, cancelled)
+    except TooLate:
+        known = look(schedule_id)
+        if known.status == "cancelled":
+            return known
+        raise
+
+
+def run_now(schedule_id: UUID, once: Once | None = None) -> Answer:
+    """Fire a schedule now; the answer is the event's id. One that comes again fires besides, and waits as before.
+
+    Raises Unknown, TooLate, IdempotencyConflict, Refused.
+    """
+    for _ in range(LOOKS):
+        if answer := _run(look(schedule_id), once):
+            return answer
+    raise Changed
+
+
+def of_row(row: Row) -> Schedule:
+    """A schedule as PostgreSQL has it, when Redis has it no more."""
+    known = schedule.from_kept(records.kept_of(row))
+    last_run_ms = schedule.unix_ms(row.last_run_at) if row.last_run_at else None
+    about = msgspec.structs.replace(known.about, runs=row.runs, last_run_ms=last_run_ms)
+    return msgspec.structs.replace(known, about=about)
+
+
+def _of(asked: Asked) -> tuple[Draft, About, int]:
+    return asked.draft, asked.about, asked.due_ms
+
+
+def _finish(asked: Asked, once: Once, answer: bytes) -> None:
+    """Go on with a request that was begun and did not end: under the id, and for the time, in its answer."""
+    promised = msgspec.json.decode(answer, type=_Promised)
+    due_ms = schedule.unix_ms(promised.next_run_at)
+    about = asked.about if asked.about.recurrence else msgspec.structs.replace(asked.about, at_ms=due_ms)
+    made = schedule.new(asked.draft, about, due_ms, promised.id)
+    wiring.schedules().finish(schedule.to_kept(made), once, answer)
+
+
+def _replace(schedule_id: UUID, replaced: Callable[[Schedule], Schedule]) -> Schedule:
+    for _ in range(LOOKS):
+        known = _waiting(schedule_id)
+        new = replaced(known)
+        outcome = wiring.schedules().change(schedule.to_kept(known), schedule.to_kept(new))
+        if outcome == "changed":
+            return new
+        if outcome == "over":
+            raise TooLate(look(schedule_id).status)
+    raise Changed
+
+
+def _run(known: Schedule, once: Once | None) -> Answer | None:
+    """Fire a schedule; None where it was changed since it was looked at.
+
+    One that is over is tried all the same: it may be this very request that fired it, and its key knows.
+    """
+    if known.status != "scheduled" and once is None:
+        raise TooLate(known.status)
+    event_id = events.new_id(known.event.recipient) if known.recurs else known.id
+    body = msgspec.json.encode(_Accepted(event_id))
+    outcome = wiring.schedules().run(_step(known, event_id), once, body)
+    if isinstance(outcome, Pending) and once is not None:
+        body = outcome.answer
+        promised = msgspec.json.decode(body, type=_Accepted).id
+        outcome = wiring.schedules().run_reserved(_step(known, promised), once, body)
+    if isinstance(outcome, Replayed):
+        return Answer(outcome.answer, replayed=True)
+    if outcome == "accepted":
+        return Answer(body)
+    if outcome == "stale":
+        return None
+    if outcome == "unknown" and known.status == "scheduled":
+        raise Restoring
+    raise TooLate(look(UUID(known.id)).status)
+
+
+def _step(known: Schedule, event_id: str) -> Step:
+    event = msgspec.structs.replace(known.event, id=event_id)
+    return schedule.step(known, schedule.ran_now(known, wiring.schedules().now_ms()), event)
+
+
+def _waiting(schedule_id: UUID) -> Schedule:
+    """A schedule that waits in Redis, where it can be changed. Raises Unknown, TooLate and Restoring."""
+    if kept := wiring.schedules().look(str(schedule_id)):
+        known = schedule.from_kept(kept)
+        if known.status != "scheduled":
+            raise TooLate(known.status)
+        return known
+    row = _row(schedule_id)
+    if row.status == Row.Status.SCHEDULED:
+        raise Restoring
+    raise TooLate(row.get_status_display())
+
+
+def _row(schedule_id: UUID) -> Row:
+    row = Row.objects.filter(pk=schedule_id).first()
+    if row is None:
+        raise Unknown
+    return row
