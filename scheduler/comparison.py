@@ -50,6 +50,7 @@ class Comparison:
             shard: schedules.begin_comparison(shard, secrets.token_hex(8)) for shard in schedules.shards.each()
         }
         self._chunks = _chunks()
+        self.compared = 0
         self.restored = 0
 
     def step(self) -> bool:
@@ -58,6 +59,7 @@ class Comparison:
         if chunk is None:
             self._end()
             return False
+        self.compared += len(chunk)
         per_shard: dict[int, list[tuple[str, int]]] = defaultdict(list)
         for schedule_id, revision, status in chunk:
             signed = revision if status == Status.SCHEDULED else -revision

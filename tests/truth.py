@@ -90,8 +90,7 @@ def left_over(stack: Stack) -> list[str]:
         found[f"events in {keys.inflight(shard)}"] = client.hlen(keys.inflight(shard))
         found[f"events in {keys.delayed(shard)}"] = client.zcard(keys.delayed(shard))
         found[f"events in {keys.payloads(shard)}"] = client.hlen(keys.payloads(shard))
-        found[f"events in {keys.delayed(shard)}"] = client.zcard(keys.delayed(shard))
-        found[f"payloads in {keys.payloads(shard)}"] = client.hlen(keys.payloads(shard))
+        found[f"changes in {keys.changes(shard)}"] = client.xlen(keys.changes(shard))
     return [f"{count} {where}" for where, count in found.items() if count]
 
 

@@ -93,8 +93,8 @@ class Schedules:
         return self._shards
 
     def now_ms(self) -> int:
-        """The server's time, Unix ms: the one that tells what is due."""
-        return self._timely.now_ms()
+        """The server's time at the latest, Unix ms: the one that tells what is due."""
+        return self._timely.latest_ms()
 
     def look(self, schedule_id: str) -> Kept | None:
         """One schedule; None where there is none, or where its end is recorded in PostgreSQL."""

@@ -20,9 +20,9 @@ class Timely:
         self._clock = clock
         self._patience_ms = patience_ms
 
-    def now_ms(self) -> int:
-        """The server's time, Unix ms."""
-        return self._clock.now_ms()
+    def latest_ms(self) -> int:
+        """The server's time at the latest, Unix ms."""
+        return self._clock.latest_ms()
 
     def run(self, script: str, names: list[str], arguments: list[str | bytes | int]) -> list[Any]:
         """Run a script; its answer. Raises Unavailable where the server's clock jumps."""

@@ -269,4 +269,4 @@ def test_the_next_time_is_the_same_from_any_moment_before_it(
     if following is None:
         return
     percent = data.draw(st.integers(0, 99), label="percent of the way")
-    assert next_after(recurrence, moment + (following - moment) * percent / 100) == following
+    assert next_after(recurrence, moment + (following - moment) // 100 * percent) == following
