@@ -23,6 +23,9 @@ BATCH_SIZES: Final = (2, 40)
 KEYED_SHARE: Final = 0.6
 AGAIN_SHARE: Final = 0.2
 AGAIN_SECONDS: Final = (0.0, 8.0)
+# Of the requests for a single event, so many are for later.
+LATER_SHARE: Final = 0.15
+LATER_SECONDS: Final = (0.0, 20.0)
 
 READS_PER_SECOND: Final = 4.0
 ORDERS_PER_SECOND: Final = 0.5
@@ -113,7 +116,10 @@ class Numbered:
 
 @dataclass(frozen=True)
 class Request:
-    """One request of a producer. `again`: so many seconds after its answer it is sent once more, with its key."""
+    """One request of a producer. `again`: so many seconds after its answer it is sent once more, with its key.
+
+    `delay`: it is a schedule, due so many seconds from when it is made.
+    """
 
     at: float
     events: tuple[Numbered, ...]
@@ -121,12 +127,15 @@ class Request:
     gateway: int
     key: str | None
     again: float | None
+    delay: float | None = None
 
     def body(self) -> tuple[str, dict[str, Any]]:
         """Where it goes, and its JSON."""
         documents = [event.document() for event in self.events]
         if self.batch:
             return "/api/notify/batch", {"notifications": documents}
+        if self.delay is not None:
+            return "/api/schedule", {**documents[0], "delay": self.delay}
         return "/api/notify", documents[0]
 
 
@@ -170,7 +179,10 @@ class Plan:
         return cls(
             seed=seed,
             seconds=seconds,
-            producers=tuple(_with_crashes(drawn(seed, "crash"), producers, seconds)),
+            producers=tuple(
+                _with_delays(drawn(seed, "later"), requests)
+                for requests in _with_crashes(drawn(seed, "crash"), producers, seconds)
+            ),
             reads=tuple(_reads(drawn(seed, "reads"), seconds)),
             orders=tuple(_orders(drawn(seed, "orders"), seconds)),
             faults=tuple(_faults(drawn(seed, "faults"), seconds, targets)),
@@ -219,6 +231,16 @@ def _with_crashes(random: Random, producers: list[list[Request]], seconds: float
         poison = replace(request.events[0], kind=Kind.CRASH)
         producers[producer][index] = replace(request, events=(poison,))
     return [tuple(requests) for requests in producers]
+
+
+def _with_delays(random: Random, requests: tuple[Request, ...]) -> tuple[Request, ...]:
+    """Some single events are for later."""
+    return tuple(
+        replace(request, delay=round(random.uniform(*LATER_SECONDS), 3))
+        if not request.batch and random.random() < LATER_SHARE
+        else request
+        for request in requests
+    )
 
 
 def _reads(random: Random, seconds: float) -> Iterator[MarkRead]:

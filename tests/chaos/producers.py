@@ -84,11 +84,12 @@ class Producer(Part):
     def _count(self, attempt: Attempt) -> None:
         self.counts["requests"] += 1
         self.counts["batches"] += attempt.request.batch
+        self.counts["schedules"] += attempt.request.delay is not None
         self.counts["resubmissions"] += attempt.sent > 0
         attempt.sent += 1
 
     def _answered(self, attempt: Attempt, answer: httpx.Response) -> None:
-        if answer.status_code == HTTPStatus.ACCEPTED:
+        if answer.status_code == (HTTPStatus.ACCEPTED if attempt.request.delay is None else HTTPStatus.CREATED):
             self._accepted(attempt, answer)
         elif answer.status_code in COME_BACK:
             self.counts[f"answers {answer.status_code}"] += 1
@@ -119,7 +120,8 @@ class Producer(Part):
         heapq.heappush(self._waiting, attempt)
 
     def _note(self, request: Request, what: What, detail: str, results: Sequence[dict[str, Any]] = ()) -> None:
-        now = time.time()
+        # What is for later is waited for from then on.
+        now = time.time() + (request.delay or 0)
         ids = [result.get("id", "") for result in results] or [""] * len(request.events)
         self._ledger.write(
             Line(

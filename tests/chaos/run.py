@@ -29,6 +29,7 @@ PROGRESS_SECONDS: Final = 15.0
 UNREACHABLE: Final = (RedisError, psycopg.Error, httpx.TransportError)
 
 ORDERED: Final = "SELECT count(*) FROM dlq_deadletter WHERE status = 1"
+WAITING: Final = "SELECT count(*) FROM scheduler_schedule WHERE status = 0"
 HEADS: Final = "SELECT recipient, seq FROM notifications_inbox"
 
 
@@ -133,6 +134,8 @@ def plan_of(seed: int, seconds: float) -> Plan:
 def left_over(stack: Stack) -> list[str]:
     """What is not at rest, in words; a server that does not answer is not either."""
     with suppress(*UNREACHABLE):
-        ordered = stack.sql(ORDERED)[0][0]
-        return truth.left_over(stack) + ([f"{ordered} replays ordered and not carried out"] if ordered else [])
+        ordered, waiting = stack.sql(ORDERED)[0][0], stack.sql(WAITING)[0][0]
+        found = truth.left_over(stack)
+        found += [f"{ordered} replays ordered and not carried out"] if ordered else []
+        return found + ([f"{waiting} schedules that did not fire"] if waiting else [])
     return ["a server does not answer"]

@@ -1,0 +1,5 @@
+"""Schedules in Django's admin."""
+
+from scheduler.admin.schedules import ScheduleAdmin
+
+__all__ = ["ScheduleAdmin"]
