@@ -159,15 +159,30 @@ def _run(known: Schedule, once: Once | None) -> Answer | None:
     body = msgspec.json.encode(_Accepted(event_id))
     outcome = wiring.schedules().run(_step(known, event_id), once, body)
     if isinstance(outcome, Pending) and once is not None:
-        body = outcome.answer
-        promised = msgspec.json.decode(body, type=_Accepted).id
-        outcome = wiring.schedules().run_reserved(_step(known, promised), once, body)
+        return _run_as_promised(known, once, outcome.answer)
     if isinstance(outcome, Replayed):
         return Answer(outcome.answer, replayed=True)
     if outcome == "accepted":
         return Answer(body)
+    _check_stale(known, outcome)
+    return None
+
+
+def _run_as_promised(known: Schedule, once: Once, answer: bytes) -> Answer | None:
+    """Go on with a request that was begun and did not end: under the id in its answer."""
+    promised = msgspec.json.decode(answer, type=_Accepted).id
+    outcome = wiring.schedules().run_reserved(_step(known, promised), once, answer)
+    # One that fires once has fired, under that id: whether by that request or at its time makes no difference.
+    if outcome == "accepted" or (known.status == "fired" and promised == known.id):
+        return Answer(answer, replayed=True)
+    _check_stale(known, outcome)
+    return None
+
+
+def _check_stale(known: Schedule, outcome: object) -> None:
+    """Raise why a schedule cannot be fired, unless that is just that it was changed since it was looked at."""
     if outcome == "stale":
-        return None
+        return
     if outcome == "unknown" and known.status == "scheduled":
         raise Restoring
     raise TooLate(look(UUID(known.id)).status)

@@ -13,6 +13,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from notifications import events
+from notifications.exceptions import Invalid
 from notifications.stream.schedules import Change, Kept, Schedules
 from scheduler import schedule as schedules
 from scheduler.models import Schedule
@@ -99,7 +100,8 @@ def apply(changes: Sequence[Change]) -> list[str]:
     over: list[str] = []
     for change in changes:
         if change.kept is not None:
-            rows[change.kept.id] = _row(change.kept)
+            if row := _row(change.kept):
+                rows[change.kept.id] = row
             if change.kept.due_ms is None:
                 over.append(change.kept.id)
             continue
@@ -112,8 +114,13 @@ def apply(changes: Sequence[Change]) -> list[str]:
     return over
 
 
-def _row(kept: Kept) -> Schedule:
-    about, event = _about_decoder.decode(kept.about), events.decode(kept.event)
+def _row(kept: Kept) -> Schedule | None:
+    """A schedule as a row; None where a newer release wrote it, which this one cannot read."""
+    try:
+        about, event = _about_decoder.decode(kept.about), events.decode(kept.event)
+    except (msgspec.MsgspecError, Invalid) as error:
+        log.error("schedules.not_recorded", id=kept.id, error=str(error))  # noqa: TRY400 - no bug of ours
+        return None
     over = Status.CANCELLED if kept.kind == "cancelled" else Status.FIRED
     return Schedule(
         id=UUID(kept.id),
