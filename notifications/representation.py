@@ -1,7 +1,7 @@
 """What users see of a notification: one shape for the API and for sockets."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
@@ -15,6 +15,7 @@ from notifications.stream.states import InFlight
 
 _encoder = msgspec.json.Encoder()
 
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 SOURCE_NAMES: Final = {choice.value: choice.label for choice in Notification.Source}
 
 
@@ -146,4 +147,4 @@ def timestamp(moment: datetime) -> str:
 
 def timestamp_ms(unix_ms: int) -> str:
     """Unix milliseconds as RFC 3339 in UTC."""
-    return timestamp(datetime.fromtimestamp(unix_ms / 1000, UTC))
+    return timestamp(EPOCH + timedelta(milliseconds=unix_ms))

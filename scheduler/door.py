@@ -4,6 +4,7 @@ Making, changing and cancelling touch Redis only. What is over is looked up in P
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -12,11 +13,12 @@ import msgspec
 
 from notifications import events, failpoints, wiring
 from notifications.events import Draft
+from notifications.exceptions import Invalid
 from notifications.intake import Answer
 from notifications.stream.once import Once, Pending, Replayed
-from notifications.stream.schedules import Step
+from notifications.stream.schedules import Kept, Step
 from scheduler import records, requests, schedule, shapes
-from scheduler.exceptions import Changed, Restoring, TooLate, Unknown
+from scheduler.exceptions import Changed, Restoring, TooLate, Unknown, Unreadable
 from scheduler.models import Schedule as Row
 from scheduler.requests import Asked
 from scheduler.schedule import About, Schedule
@@ -41,7 +43,12 @@ class _Accepted(msgspec.Struct):
 
 def make(document: bytes, by: str, once: Once | None = None) -> Answer:
     """Make a schedule of a JSON document; the answer is the schedule. Raises Invalid, IdempotencyConflict, Refused."""
-    asked = requests.parse(document, wiring.schedules().now_ms(), by)
+    try:
+        asked = requests.parse(document, wiring.schedules().now_ms(), by)
+    except Invalid:
+        if once and (answer := _made_earlier(document, by, once)):
+            return answer
+        raise
     made = schedule.new(*_of(asked))
     body = msgspec.json.encode(shapes.shown(made))
     failpoints.reach("schedule.parsed")
@@ -62,17 +69,21 @@ def preview(document: bytes, by: str) -> Schedule:
 
 
 def look(schedule_id: UUID) -> Schedule:
-    """A schedule as it is now. Raises Unknown."""
+    """A schedule as it is now. Raises Unknown and Unreadable."""
     if kept := wiring.schedules().look(str(schedule_id)):
-        return schedule.from_kept(kept)
+        return _read(kept)
     return of_row(_row(schedule_id))
 
 
 def now_of(rows: list[Row]) -> list[Schedule]:
-    """Rows, each as it is now."""
+    """Rows, each as it is now; without those that only a newer release can read."""
     found = wiring.schedules().look_many(str(row.pk) for row in rows)
-    kept = [found.get(str(row.pk)) for row in rows]
-    return [schedule.from_kept(one) if one else of_row(row) for one, row in zip(kept, rows, strict=True)]
+    known = []
+    for row in rows:
+        with suppress(Unreadable):
+            kept = found.get(str(row.pk))
+            known.append(_read(kept) if kept else of_row(row))
+    return known
 
 
 def change(schedule_id: UUID, document: bytes) -> Schedule:
@@ -117,14 +128,30 @@ def run_now(schedule_id: UUID, once: Once | None = None) -> Answer:
 
 def of_row(row: Row) -> Schedule:
     """A schedule as PostgreSQL has it, when Redis has it no more."""
-    known = schedule.from_kept(records.kept_of(row))
+    known = _read(records.kept_of(row))
     last_run_ms = schedule.unix_ms(row.last_run_at) if row.last_run_at else None
     about = msgspec.structs.replace(known.about, runs=row.runs, last_run_ms=last_run_ms)
     return msgspec.structs.replace(known, about=about)
 
 
+def _read(kept: Kept) -> Schedule:
+    try:
+        return schedule.from_kept(kept)
+    except (msgspec.MsgspecError, Invalid):
+        raise Unreadable from None
+
+
 def _of(asked: Asked) -> tuple[Draft, About, int]:
     return asked.draft, asked.about, asked.due_ms
+
+
+def _made_earlier(document: bytes, by: str, once: Once) -> Answer | None:
+    """The answer to the same request, which was no mistake then: its time was not in the past yet."""
+    earlier = wiring.schedules().earlier(once)
+    if isinstance(earlier, Pending):
+        then_ms = events.accepted_ms(msgspec.json.decode(earlier.answer, type=_Promised).id)
+        _finish(requests.parse(document, then_ms, by), once, earlier.answer)
+    return Answer(earlier.answer, replayed=True) if earlier else None
 
 
 def _finish(asked: Asked, once: Once, answer: bytes) -> None:
@@ -196,7 +223,7 @@ def _step(known: Schedule, event_id: str) -> Step:
 def _waiting(schedule_id: UUID) -> Schedule:
     """A schedule that waits in Redis, where it can be changed. Raises Unknown, TooLate and Restoring."""
     if kept := wiring.schedules().look(str(schedule_id)):
-        known = schedule.from_kept(kept)
+        known = _read(kept)
         if known.status != "scheduled":
             raise TooLate(known.status)
         return known

@@ -25,6 +25,13 @@ class Changed(Conflict):
         super().__init__("The schedule was changed since you looked: look again before you change it.")
 
 
+class Unreadable(Conflict):
+    """The schedule was made by a newer release, and this one cannot read it."""
+
+    def __init__(self) -> None:
+        super().__init__("This schedule was made by a newer release, which can read it.")
+
+
 class Restoring(Refused):
     """PostgreSQL knows a schedule that Redis lost, and a scheduler has not put it back yet."""
 

@@ -39,6 +39,7 @@ class Schedule(models.Model):
             # What is over is forgotten in the order in which that was recorded.
             models.Index(fields=["recorded_at", "id"], name="schedule_over", condition=~models.Q(status=0)),
             models.Index(fields=["recipient", "-id"], name="schedule_recipient"),
+            models.Index(fields=["status", "-id"], name="schedule_status"),
         ]
 
     def __str__(self) -> str:

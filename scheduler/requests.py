@@ -30,6 +30,8 @@ AT_RULE: Final = "must be a time with its zone (RFC 3339), 2026-12-24T18:00:00Z 
 FAR_RULE: Final = "must be before the year 9000"
 DELAY_RULE: Final = "must be a number of seconds, 0 or more"
 TEXT_RULE: Final = "must be a text"
+# No set: what is asked for may be a list, which has no hash.
+CATCH_UPS: Final = ("once", "all")
 CATCH_UP_RULE: Final = "must be once or all"
 RECURRING_ONLY: Final = "is for daily and cron only"
 RECIPIENT_STAYS: Final = "cannot be changed: cancel this schedule and make another"
@@ -181,7 +183,7 @@ def _recurring_errors(values: dict[str, object]) -> Iterator[FieldError]:
     for name in (*RECURRING, "timezone"):
         if name in values and not isinstance(values[name], str):
             yield FieldError(f"/{name}", TEXT_RULE)
-    if values.get("catch_up", "once") not in {"once", "all"}:
+    if values.get("catch_up", "once") not in CATCH_UPS:
         yield FieldError("/catch_up", CATCH_UP_RULE)
 
 
@@ -203,10 +205,11 @@ def _at(value: object, now_ms: int) -> int:
 
 
 def _after(value: object, now_ms: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
         raise Invalid([FieldError("/delay", DELAY_RULE)])
-    due_ms = now_ms + math.ceil(value * 1000)
-    if due_ms >= schedule.unix_ms(LAST):
+    last_ms = schedule.unix_ms(LAST)
+    # Compared before it is multiplied: a number of four hundred digits is none that a float can be.
+    if value > last_ms or (due_ms := now_ms + math.ceil(value * 1000)) >= last_ms:
         raise Invalid([FieldError("/delay", f"is too long: the time {FAR_RULE}")])
     return due_ms
 

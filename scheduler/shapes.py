@@ -2,11 +2,12 @@
 
 from datetime import UTC, datetime
 from typing import Any
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from notifications import events
 from notifications.representation import timestamp, timestamp_ms
 from scheduler import schedule as schedules
+from scheduler.recurrence import BadRecurrence
 from scheduler.schedule import Schedule
 
 
@@ -37,9 +38,14 @@ def shown(schedule: Schedule) -> dict[str, Any]:
     }
 
 
-def next_runs(schedule: Schedule, count: int) -> list[dict[str, str]]:
+def next_runs(schedule: Schedule, count: int) -> list[dict[str, str | None]]:
     """The next times, each in UTC and by the schedule's own clock."""
-    return [{"at": timestamp(when), "local": _local(schedule, when)} for when in schedules.upcoming(schedule, count)]
+    try:
+        times = schedules.upcoming(schedule, count)
+    except BadRecurrence:
+        # As for `_local`.
+        return []
+    return [{"at": timestamp(when), "local": _local(schedule, when)} for when in times]
 
 
 def zone_of(schedule: Schedule) -> str:
@@ -47,9 +53,13 @@ def zone_of(schedule: Schedule) -> str:
     return schedule.about.recurrence.timezone if schedule.about.recurrence else "UTC"
 
 
-def _local(schedule: Schedule, when: datetime) -> str:
+def _local(schedule: Schedule, when: datetime) -> str | None:
+    """A time by the schedule's own clock; None where its zone is gone from this machine since it was made."""
     zone = zone_of(schedule)
-    return when.astimezone(UTC if zone == "UTC" else ZoneInfo(zone)).isoformat(timespec="milliseconds")
+    try:
+        return when.astimezone(UTC if zone == "UTC" else ZoneInfo(zone)).isoformat(timespec="milliseconds")
+    except ZoneInfoNotFoundError:
+        return None
 
 
 def _time(unix_ms: int | None) -> str | None:

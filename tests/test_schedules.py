@@ -5,6 +5,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -29,6 +30,8 @@ from tests.test_failpoints import start_armed
 SCHEDULED, FIRED, CANCELLED = range(3)
 DAY_MS = 24 * 3600 * 1000
 RECIPIENTS = 50
+# Who plan at once; so many share a sync of the disk.
+PLANNERS = 8
 
 
 @pytest.fixture(scope="module")
@@ -52,14 +55,17 @@ def schedules(stack: Stack) -> Iterator[Schedules]:
 def schedulers(stack: Stack, count: int = 1) -> Iterator[list[Process]]:
     """Schedulers; those that are still there at the end are asked to stop, and do."""
     started = [stack.start_scheduler() for _ in range(count)]
-    for process in started:
-        wait_until(lambda one=process: "process.started" in one.log(), message="a scheduler never began")  # type: ignore[misc]
-    yield started
-    for process in started:
-        if process.returncode != -signal.SIGKILL:
+    try:
+        for process in started:
+            wait_until(lambda one=process: "process.started" in one.log(), message="a scheduler never began")  # type: ignore[misc]
+        yield started
+        for process in started:
             process.terminate()
-            assert process.wait(10) == 0, process.tail()
+            assert process.wait(10) in {0, -signal.SIGKILL}, process.tail()
             assert "Traceback" not in process.log()
+    finally:
+        for process in started:
+            process.kill()
 
 
 def once(recipient: str, due_ms: int, title: str = "A title") -> Kept:
@@ -70,12 +76,10 @@ def once(recipient: str, due_ms: int, title: str = "A title") -> Kept:
 
 def plan_many(schedules: Schedules, name: str, dues_ms: Iterable[int]) -> dict[str, int]:
     """Plan one for each time, for `RECIPIENTS` recipients whose names begin with `name`; the times by id."""
-    planned = {}
-    for number, due_ms in enumerate(dues_ms):
-        kept = once(f"{name}-{number % RECIPIENTS}", due_ms)
-        schedules.plan(kept)
-        planned[kept.id] = due_ms
-    return planned
+    planned = [once(f"{name}-{number % RECIPIENTS}", due_ms) for number, due_ms in enumerate(dues_ms)]
+    with ThreadPoolExecutor(PLANNERS) as several:
+        list(several.map(schedules.plan, planned))
+    return {kept.id: kept.due_ms or 0 for kept in planned}
 
 
 def plan_daily(schedules: Schedules, recipient: str, due_ms: int, catch_up: schedule.CatchUp = "once") -> Kept:
@@ -135,7 +139,6 @@ def wait_until_recorded(stack: Stack, schedules: Schedules) -> None:
 def assert_fired_once(stack: Stack, schedules: Schedules, name: str, due_ms: Mapping[str, int]) -> None:
     """Each of these is one notification, fired at its time or later, and nothing of it is left in Redis."""
     assert_rows(stack, name, due_ms)
-    wait_until_recorded(stack, schedules)
     assert statuses(stack, due_ms) == {FIRED: len(due_ms)}
     ran = stack.sql("SELECT id, last_run_at FROM scheduler_schedule WHERE id = ANY(%s::uuid[])", [list(due_ms)])
     early = [str(row_id) for row_id, when in ran if schedule.unix_ms(when) < due_ms[str(row_id)]]
@@ -158,7 +161,7 @@ def assert_rows(stack: Stack, name: str, ids: Iterable[str]) -> None:
         assert seq == newest == count, recipient
         assert unread == unread_rows, recipient
     truth.assert_mirrors_agree(stack)
-    truth.assert_streams_are_empty(stack)
+    wait_until(lambda: not truth.left_over(stack), 10, "something is left")
 
 
 def waiting_of(schedules: Schedules, ids: Iterable[str]) -> list[str]:
@@ -184,7 +187,7 @@ def test_3000_due_in_the_same_second_fire_once_each_though_a_scheduler_is_killed
     with schedulers(stack, 2) as (doomed, _), Api(stack) as api:
         for number in range(RECIPIENTS):
             api.get(f"/api/recipients/storm-{number}/unread")
-        due_ms = schedules.now_ms() + 3000
+        due_ms = schedules.now_ms() + 4000
         planned = plan_many(schedules, "storm", (due_ms + number % 1000 for number in range(3000)))
         assert schedules.now_ms() < due_ms, "planning took too long for this to show anything"
         wait_until(lambda: fired(stack) > before + 500, message="nothing fires")
@@ -233,7 +236,6 @@ def test_a_recurrence_that_missed_three_times_fires_for_them_as_it_was_asked_to(
         set_due(schedules, kept.id, missed[0])
         assert_waits_for(schedules, kept.id, missed[-1] + DAY_MS)
         assert_rows(stack, f"missed-{catch_up}", ids)
-        wait_until_recorded(stack, schedules)
     query = "SELECT status, runs, extract(epoch FROM next_run_at) FROM scheduler_schedule WHERE id = %s"
     # It fired again for times that it had fired for already, which counts as runs and had no other effect.
     assert stack.sql(query, [kept.id]) == [(SCHEDULED, 2 * fires, (missed[-1] + DAY_MS) // 1000)]
@@ -304,7 +306,6 @@ def test_a_scheduler_killed_at_a_step_leaves_each_schedule_to_fire_once(
     assert doomed.wait() == -signal.SIGKILL
     with schedulers(stack):
         assert_rows(stack, name, expected)
-        wait_until_recorded(stack, schedules)
         assert statuses(stack, planned) == {FIRED: 600}
         assert not schedules.look_many(planned)
 

@@ -1,5 +1,7 @@
 """Requests that take effect once: the record of an idempotency key, kept in Redis."""
 
+from typing import Any
+
 import msgspec
 
 from notifications.exceptions import IdempotencyConflict
@@ -56,10 +58,25 @@ class Records:
         )
         return Pending(rest[0]) if outcome == b"pending" else answered(outcome, rest)
 
+    def earlier(self, once: Once) -> Replayed | Pending | None:
+        """What a key was used for, without a word of what it is to be used for now. Raises IdempotencyConflict."""
+        record: Any = self._shards.client.get(once.key(self.home(once)))
+        if record is None:
+            return None
+        fingerprint, state, answer = record[:32], record[32:33], record[33:]
+        if fingerprint != once.fingerprint.encode():
+            raise IdempotencyConflict
+        return Pending(answer) if state == b"P" else Replayed(answer)
+
     def complete(self, once: Once, answer: bytes) -> None:
         """Note that it is done."""
         reserved = once.fingerprint.encode() + answer
         scripts.run(self._shards.client, "complete", [once.key(self.home(once))], [reserved])
+
+    def release(self, once: Once, answer: bytes) -> None:
+        """Take a reservation back: nothing was done, and nothing will be."""
+        reserved = f"{once.fingerprint}P".encode() + answer
+        scripts.run(self._shards.client, "release", [once.key(self.home(once))], [reserved])
 
 
 def answered(outcome: bytes, rest: list[bytes]) -> Replayed | None:

@@ -129,6 +129,10 @@ class Schedules:
             self.finish(kept, once, answer)
         return reserved
 
+    def earlier(self, once: Once) -> Replayed | Pending | None:
+        """What an idempotency key was used for. Raises IdempotencyConflict."""
+        return self._records.earlier(once)
+
     def finish(self, kept: Kept, once: Once, answer: bytes) -> None:
         """Accept the schedule of a reserved request and complete its record."""
         self._plan(kept)
@@ -147,8 +151,13 @@ class Schedules:
         """
         if once is None or self._records.home(once) == self._shards.of_id(step.seen.id):
             return self._run(step, once, answer)
-        reserved = self._records.reserve(once, answer)
-        return self.run_reserved(step, once, answer) if reserved is None else reserved
+        if reserved := self._records.reserve(once, answer):
+            return reserved
+        outcome = self.run_reserved(step, once, answer)
+        if outcome in {"stale", "over", "unknown"}:
+            # So that the key is free, as it would be had its record been in the schedule's own shard.
+            self._records.release(once, answer)
+        return outcome
 
     def run_reserved(self, step: Step, once: Once, answer: bytes) -> Outcome | Replayed:
         """Fire for a reserved request, and complete its record; again, it has no second effect under the same id."""

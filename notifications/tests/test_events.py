@@ -199,6 +199,35 @@ def test_ids_do_not_repeat() -> None:
     assert len({events.new_id("alice") for _ in range(10_000)}) == 10_000
 
 
+def test_a_derived_id_is_made_again_from_the_same_parts_and_from_no_others() -> None:
+    first = events.derived_id("alice", 1_800_000_000_000, "a", "b")
+    assert first == events.derived_id("alice", 1_800_000_000_000, "a", "b")
+    others = {
+        events.derived_id("bob", 1_800_000_000_000, "a", "b"),
+        events.derived_id("alice", 1_800_000_000_001, "a", "b"),
+        events.derived_id("alice", 1_800_000_000_000, "a", "c"),
+        events.derived_id("alice", 1_800_000_000_000, "b", "a"),
+        events.derived_id("alice", 1_800_000_000_000, "ab"),
+        events.derived_id("alice", 1_800_000_000_000),
+    }
+    assert len(others | {first}) == 7
+
+
+@given(st.integers(0, 2**48 - 1), st.text(max_size=20), st.lists(st.text(max_size=20), max_size=3))
+def test_a_derived_id_is_a_uuid_of_version_7_that_tells_its_time_and_its_route(
+    unix_ms: int, recipient: str, parts: list[str]
+) -> None:
+    event_id = events.derived_id(recipient, unix_ms, *parts)
+    parsed = uuid.UUID(event_id)
+    assert (parsed.version, parsed.variant, str(parsed)) == (7, uuid.RFC_4122, event_id)
+    assert events.accepted_ms(event_id) == unix_ms
+    assert events.route_of(event_id) == events.route(recipient)
+
+
+def test_ids_derived_for_one_moment_do_not_repeat() -> None:
+    assert len({events.derived_id("alice", 1_800_000_000_000, str(number)) for number in range(10_000)}) == 10_000
+
+
 def test_every_field_of_a_draft_carries_its_rule_for_people() -> None:
     schema = msgspec.json.schema(events.Draft)["$defs"]["Draft"]["properties"]
     assert all(schema[name].get("description") for name in ("recipient", "type", "title", "body"))

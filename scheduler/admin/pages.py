@@ -85,6 +85,11 @@ def find(schedule_id: UUID) -> Schedule:
         raise Http404 from None
 
 
+def version_of(known: Schedule) -> int:
+    """What tells whether a schedule was edited: of its revision and its runs, a run raises both, an edit one."""
+    return known.revision - known.about.runs
+
+
 def address(name: str, *arguments: object) -> str:
     """The address of a page of schedules."""
     return reverse(f"admin:scheduler_schedule_{name}", args=arguments)

@@ -1,17 +1,18 @@
 """Times as people read them."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django.utils import timezone
 
-from scheduler import shapes
 from scheduler import schedule as schedules
+from scheduler import shapes
 from scheduler.recurrence import BadRecurrence
 from scheduler.schedule import Schedule
 
 NEXT_SHOWN: Final = 5
+LATE: Final = timedelta(seconds=5)
 UNITS: Final = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
 
 
@@ -51,6 +52,11 @@ def distance(unix_ms: int) -> str:
         if (count := int(abs(seconds) // unit)) > 0:
             return f"in {count} {name}" if seconds > 0 else f"{count} {name} ago"
     return "now"
+
+
+def is_late(unix_ms: int) -> bool:
+    """Whether that is over for so long that no scheduler can be running."""
+    return schedules.moment(unix_ms) < timezone.now() - LATE
 
 
 def next_runs(schedule: Schedule) -> list[dict[str, str]]:

@@ -118,8 +118,9 @@ def test_what_is_asked_is_kept_with_who_asked_and_when() -> None:
         ({"delay": -0.001}, "/delay", "0 or more"),
         ({"delay": 1e18}, "/delay", "before the year 9000"),
         ({"delay": 10**30}, "/delay", "before the year 9000"),
-        ({"delay": 10**400}, "/delay", ""),
-        ({"delay": 220_000_000_001}, "/delay", "before the year 9000"),
+        ({"delay": 10**400}, "/delay", "before the year 9000"),
+        ({"delay": 1e308}, "/delay", "before the year 9000"),
+        ({"delay": 221_900_000_000}, "/delay", "before the year 9000"),
         ({"delay": True}, "/delay", "number of seconds"),
         ({"delay": "5"}, "/delay", "number of seconds"),
         ({"delay": None}, "/delay", "number of seconds"),
@@ -180,7 +181,16 @@ def test_an_empty_object_lacks_an_event_and_a_time() -> None:
 
 @pytest.mark.parametrize(
     "document",
-    [b"", b"{", b"nonsense", b"\x00", b'{"delay": NaN}', b'{"delay": 1e400}', b'{"at": "\xff"}', b'{"daily": "\\ud800"}'],
+    [
+        b"",
+        b"{",
+        b"nonsense",
+        b"\x00",
+        b'{"delay": NaN}',
+        b'{"delay": 1e400}',
+        b'{"at": "\xff"}',
+        b'{"daily": "\\ud800"}',
+    ],
 )
 def test_what_is_no_json_is_refused_as_such(document: bytes) -> None:
     assert errors_of(document).get("") == NOT_JSON
