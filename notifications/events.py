@@ -178,6 +178,11 @@ def new_id(recipient: str) -> str:
     return _id(time.time_ns() // 1_000_000, int.from_bytes(os.urandom(10), "big"), recipient)
 
 
+def new_id_beside(event_id: str) -> str:
+    """A fresh id for the recipient of another event."""
+    return f"{new_id('')[:-4]}{event_id[-4:]}"
+
+
 def derived_id(recipient: str, unix_ms: int, *parts: str) -> str:
     """The UUIDv7 that is made again from the same parts: their hash stands where `new_id` has random bits.
 

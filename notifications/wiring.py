@@ -33,14 +33,17 @@ def clock() -> ServerClock:
 @cache
 def schedules() -> Schedules:
     """What waits for its time. Nothing is changed later than its caller waits."""
-    return Schedules(shards(), clock(), patience_ms=_patience_ms())
+    return Schedules(shards(), clock(), patience_ms=_patience_ms(), memory_seconds=_memory_seconds())
 
 
 @cache
 def patient_schedules() -> Schedules:
     """The same for schedulers."""
     return Schedules(
-        patient_shards(), ServerClock(patient_shards().client), patience_ms=int(PATIENCE_SECONDS * 1000 * 0.9)
+        patient_shards(),
+        ServerClock(patient_shards().client),
+        patience_ms=int(PATIENCE_SECONDS * 1000 * 0.9),
+        memory_seconds=_memory_seconds(),
     )
 
 
@@ -68,3 +71,8 @@ def patient_shards() -> Shards:
 def _patience_ms() -> int:
     """A little less than a request waits for Redis."""
     return int(settings.NOTIFY.redis_timeout * 1000 * 0.9)
+
+
+def _memory_seconds() -> int:
+    """An hour longer than a request can be repeated."""
+    return (settings.NOTIFY.idempotency_hours + 1) * 3600

@@ -7,13 +7,11 @@ ahead by what its log holds; that is recorded first. What PostgreSQL then still 
 import secrets
 from collections import defaultdict
 from collections.abc import Iterator
-from datetime import timedelta
 from typing import Final, NamedTuple
 
 import structlog
 from django.db import transaction
 from django.db.models import Q, QuerySet
-from django.utils import timezone
 
 from notifications import failpoints
 from notifications.stream.schedules import Schedules
@@ -23,8 +21,8 @@ from scheduler.models import Schedule
 log = structlog.get_logger("notify.schedules")
 
 CHUNK: Final = 1000
-# A server that comes back with an older state has, at most, so much of what is over.
-RECENTLY_OVER: Final = timedelta(days=1)
+# How many batches of changes are recorded before what is behind is looked at, at most.
+BATCHES: Final = 1000
 TURN_MS: Final = 4000
 
 Status = Schedule.Status
@@ -41,7 +39,8 @@ class Known(NamedTuple):
 class Comparison:
     """One comparison of all shards, a chunk at a time, so that its caller can do other things in between.
 
-    What waits is compared in the order in which it is due, so what is overdue comes back first.
+    What is over and waits in Redis all the same goes first; then what waits is compared in the order in which it is
+    due, so what is overdue comes back first.
     """
 
     def __init__(self, schedules: Schedules) -> None:
@@ -49,7 +48,7 @@ class Comparison:
         self._notes = {
             shard: schedules.begin_comparison(shard, secrets.token_hex(8)) for shard in schedules.shards.each()
         }
-        self._chunks = _chunks()
+        self._chunks = _chunks(schedules)
         self.compared = 0
         self.restored = 0
 
@@ -83,12 +82,16 @@ def _restore(schedules: Schedules, shard: int, ids: list[str]) -> int:
     One that stands still while it has the turn loses it after five seconds (see settings.py), and restores nothing
     after four: what it knows may be old by then.
     """
-    while records.record(schedules, shard):
-        pass
+    for _ in range(BATCHES):
+        recorded = records.record(schedules, shard)
+        if recorded is not None and recorded < records.BATCH_SIZE:
+            break
     with transaction.atomic(durable=True):
         records.wait_for_turn(shard)
-        until_ms = schedules.now_ms() + TURN_MS
-        changes = schedules.changes(shard)
+        until_ms = schedules.earliest_ms() + TURN_MS
+        changes = schedules.changes(shard, records.BATCH_SIZE)
+        if len(changes) == records.BATCH_SIZE:
+            raise TimeoutError("changes come in faster than they are recorded")
         over = records.apply(changes)
         rows = Schedule.objects.filter(pk__in=ids).order_by("next_run_at", "pk")
         kept = [records.kept_of(row) for row in rows]
@@ -98,13 +101,13 @@ def _restore(schedules: Schedules, shard: int, ids: list[str]) -> int:
     return restored
 
 
-def _chunks() -> Iterator[list[Known]]:
-    """All that waits, by due time; then what was over of late. Each by its key, so that rows may change meanwhile."""
+def _chunks(schedules: Schedules) -> Iterator[list[Known]]:
+    """Of what waits in Redis, what is over; then all that waits in PostgreSQL, by due time."""
+    for shard in schedules.shards.each():
+        for ids in schedules.waiting(shard, CHUNK):
+            rows = Schedule.objects.filter(pk__in=ids).exclude(status=Status.SCHEDULED)
+            yield [Known(str(pk), *rest) for pk, *rest in rows.values_list("pk", "revision", "status")]
     yield from _by_key(Schedule.objects.filter(status=Status.SCHEDULED), "next_run_at")
-    recently = timezone.now() - RECENTLY_OVER
-    yield from _by_key(
-        Schedule.objects.exclude(status=Status.SCHEDULED).filter(recorded_at__gt=recently), "recorded_at"
-    )
 
 
 def _by_key(rows: QuerySet[Schedule], key: str) -> Iterator[list[Known]]:

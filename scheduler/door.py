@@ -86,6 +86,11 @@ def now_of(rows: list[Row]) -> list[Schedule]:
     return known
 
 
+def next_runs(known: Schedule, count: int) -> list[dict[str, str | None]]:
+    """The next times of a schedule, UTC and by its own clock."""
+    return shapes.next_runs(known, count, wiring.schedules().now_ms())
+
+
 def change(schedule_id: UUID, document: bytes) -> Schedule:
     """Change what a JSON document names. Raises Unknown, TooLate, Changed, Invalid, Refused."""
 
@@ -120,8 +125,10 @@ def run_now(schedule_id: UUID, once: Once | None = None) -> Answer:
 
     Raises Unknown, TooLate, IdempotencyConflict, Refused.
     """
+    # One for the whole request: a call whose answer was lost may have had its effect.
+    event_id = events.new_id_beside(str(schedule_id))
     for _ in range(LOOKS):
-        if answer := _run(look(schedule_id), once):
+        if answer := _run(look(schedule_id), event_id, once):
             return answer
     raise Changed
 
@@ -175,14 +182,14 @@ def _replace(schedule_id: UUID, replaced: Callable[[Schedule], Schedule]) -> Sch
     raise Changed
 
 
-def _run(known: Schedule, once: Once | None) -> Answer | None:
+def _run(known: Schedule, fresh_id: str, once: Once | None) -> Answer | None:
     """Fire a schedule; None where it was changed since it was looked at.
 
     One that is over is tried all the same: it may be this very request that fired it, and its key knows.
     """
     if known.status != "scheduled" and once is None:
         raise TooLate(known.status)
-    event_id = events.new_id(known.event.recipient) if known.recurs else known.id
+    event_id = fresh_id if known.recurs else known.id
     body = msgspec.json.encode(_Accepted(event_id))
     outcome = wiring.schedules().run(_step(known, event_id), once, body)
     if isinstance(outcome, Pending) and once is not None:

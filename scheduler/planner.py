@@ -29,6 +29,8 @@ class Planner:
         moved = delayed.move_due(self._schedules.shards)
         due = self._schedules.fire()
         stepped = self._step(due) if due.again else 0
+        if due.put_off:
+            log.error("scheduler.unreadable", ids=due.put_off, seconds=PUT_OFF_MS // 1000)
         if moved.events or due.fired or stepped:
             failpoints.reach("scheduler.moved")
             log.debug("scheduler.moved", retries=moved.events, fired=due.fired, recurring=stepped)

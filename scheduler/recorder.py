@@ -29,6 +29,7 @@ class Recorder:
         self._comparison: Comparison | None = None
         # At start, after an outage (a server that failed over may lack the newest), and now and then.
         self._to_compare = True
+        self._server = ""
         self._chores = [
             Chore(LOSS_SECONDS, self._look_for_losses),
             Chore(HOUR_SECONDS, self._compare_again),
@@ -79,4 +80,9 @@ class Recorder:
     def _look_for_losses(self) -> None:
         if self._comparison is None and (lost := self._schedules.lost()):
             log.warning("schedules.to_compare", shards=lost)
+            self._to_compare = True
+        # A fail-over that no command met is one, too.
+        before, self._server = self._server, self._schedules.server()
+        if before not in {"", self._server}:
+            log.warning("schedules.other_server")
             self._to_compare = True

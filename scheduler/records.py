@@ -1,5 +1,6 @@
 """The table of the schedules: how changes come into it, in order, and what is read out of it again."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any, Final
@@ -80,7 +81,8 @@ def record(log_of: Schedules, shard: int) -> int | None:
 
 def kept_of(row: Schedule) -> Kept:
     """A row as Redis keeps it."""
-    kind: Any = "cancelled" if row.status == Status.CANCELLED else "recurring" if row.recurs else "once"
+    status: Any = row.get_status_display()
+    kind = schedules.KINDS[status, row.recurs]
     due_ms = schedules.unix_ms(row.next_run_at) if row.next_run_at else None
     return Kept(str(row.pk), kind, row.revision, bytes(row.about), bytes(row.payload), due_ms)
 
@@ -95,23 +97,38 @@ def prune() -> bool:
 
 
 def apply(changes: Sequence[Change]) -> list[str]:
-    """Record changes, in their order; returns the schedules that are over by them. The caller has the turn."""
+    """Record changes, in their order; returns the schedules that are over by them. The caller has the turn.
+
+    A row that is newer stays as it is: the log of a server that came back with an older state says what was.
+    """
     rows: dict[str, Schedule] = {}
     over: list[str] = []
     for change in changes:
         if change.kept is not None:
-            if row := _row(change.kept):
-                rows[change.kept.id] = row
+            row = _row(change.kept)
+            if row is None:
+                continue
+            rows[change.kept.id] = row
             if change.kept.due_ms is None:
                 over.append(change.kept.id)
             continue
-        over += change.fired
-        for schedule_id in change.fired:
+        known: dict[int, list[UUID]] = defaultdict(list)
+        for schedule_id, revision in change.fired:
+            over.append(schedule_id)
             if schedule_id in rows:
-                _fire(rows[schedule_id], change.at_ms)
-        _fire_known([UUID(schedule_id) for schedule_id in change.fired if schedule_id not in rows], change.at_ms)
-    _save(list(rows.values()))
+                _fire(rows[schedule_id], revision, change.at_ms)
+            else:
+                known[revision].append(UUID(schedule_id))
+        for revision, ids in known.items():
+            _fire_known(ids, revision, change.at_ms)
+    _save(_news(rows))
     return over
+
+
+def _news(rows: dict[str, Schedule]) -> list[Schedule]:
+    """Those that are not older than what is recorded."""
+    recorded = dict(Schedule.objects.filter(pk__in=rows).values_list("pk", "revision"))
+    return [row for row in rows.values() if row.revision >= recorded.get(row.pk, 0)]
 
 
 def _row(kept: Kept) -> Schedule | None:
@@ -121,7 +138,7 @@ def _row(kept: Kept) -> Schedule | None:
     except (msgspec.MsgspecError, Invalid) as error:
         log.error("schedules.not_recorded", id=kept.id, error=str(error))  # noqa: TRY400 - no bug of ours
         return None
-    over = Status.CANCELLED if kept.kind == "cancelled" else Status.FIRED
+    over = Status.CANCELLED if kept.kind in {"cancelled", "stopped"} else Status.FIRED
     return Schedule(
         id=UUID(kept.id),
         status=over if kept.due_ms is None else Status.SCHEDULED,
@@ -139,22 +156,23 @@ def _row(kept: Kept) -> Schedule | None:
     )
 
 
-def _fire(row: Schedule, at_ms: int) -> None:
-    row.status, row.next_run_at, row.last_run_at = Status.FIRED, None, schedules.moment(at_ms)
-    row.revision, row.runs = row.revision + 1, 1
+def _fire(row: Schedule, revision: int, at_ms: int) -> None:
+    """A schedule fired, and was of this revision then."""
+    if row.revision <= revision:
+        row.status, row.next_run_at, row.last_run_at = Status.FIRED, None, schedules.moment(at_ms)
+        row.revision, row.runs = revision + 1, row.runs + 1
 
 
-def _fire_known(ids: list[UUID], at_ms: int) -> None:
-    """The same of rows that are there; of one that fired already, nothing changes."""
-    if ids:
-        Schedule.objects.filter(pk__in=ids, status=Status.SCHEDULED).update(
-            status=Status.FIRED,
-            next_run_at=None,
-            last_run_at=schedules.moment(at_ms),
-            runs=1,
-            revision=F("revision") + 1,
-            recorded_at=timezone.now(),
-        )
+def _fire_known(ids: list[UUID], revision: int, at_ms: int) -> None:
+    """The same of rows that are there; one that fired already is of a higher revision."""
+    Schedule.objects.filter(pk__in=ids, revision__lte=revision).update(
+        status=Status.FIRED,
+        next_run_at=None,
+        last_run_at=schedules.moment(at_ms),
+        runs=F("runs") + 1,
+        revision=revision + 1,
+        recorded_at=timezone.now(),
+    )
 
 
 def _save(rows: list[Schedule]) -> None:

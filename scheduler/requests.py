@@ -150,6 +150,8 @@ def _changed_time(timing: dict[str, msgspec.Raw], known: Schedule, now_ms: int) 
     if not timing:
         return known.due_ms or now_ms, known.about
     recurring = known.about.recurrence
+    if not recurring and not any(name in timing for name in TIMES):
+        raise Invalid([FieldError(f"/{name}", RECURRING_ONLY) for name in timing])
     if recurring and not any(name in timing for name in TIMES):
         current = {"daily": recurring.daily} if recurring.daily else {"cron": recurring.cron}
         timing = {**{name: msgspec.Raw(msgspec.json.encode(value)) for name, value in current.items()}, **timing}

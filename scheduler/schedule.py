@@ -7,7 +7,7 @@ import msgspec
 
 from notifications import events
 from notifications.events import Draft, Event
-from notifications.stream.schedules import Kept, Step
+from notifications.stream.schedules import Kept, Kind, Step
 from scheduler import recurrence
 from scheduler.recurrence import Recurrence
 
@@ -16,6 +16,17 @@ MILLISECOND: Final = timedelta(milliseconds=1)
 
 Status = Literal["scheduled", "fired", "cancelled"]
 CatchUp = Literal["once", "all"]
+
+
+# As Redis has it: by status, and whether it comes again.
+KINDS: Final[dict[tuple[Status, bool], Kind]] = {
+    ("scheduled", False): "once",
+    ("scheduled", True): "recurring",
+    ("fired", False): "fired",
+    ("fired", True): "recurring",
+    ("cancelled", False): "cancelled",
+    ("cancelled", True): "stopped",
+}
 
 
 class About(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -67,18 +78,23 @@ def new(draft: Draft, about: About, due_ms: int, schedule_id: str | None = None)
 
 def from_kept(kept: Kept) -> Schedule:
     """A schedule as Redis has it. Raises msgspec.MsgspecError or Invalid where this release cannot read it."""
-    status: Status = "scheduled" if kept.due_ms is not None else "fired"
-    if kept.kind == "cancelled":
-        status = "cancelled"
-    return Schedule(status, kept.revision, kept.due_ms, _about_decoder.decode(kept.about), events.decode(kept.event))
+    about, event = _about_decoder.decode(kept.about), events.decode(kept.event)
+    if kept.kind in {"cancelled", "stopped"}:
+        return Schedule("cancelled", kept.revision, None, about, event)
+    if kept.due_ms is not None:
+        return Schedule("scheduled", kept.revision, kept.due_ms, about, event)
+    if kept.kind == "once":
+        # It fired at its time, and that is not written into it.
+        about = msgspec.structs.replace(about, runs=about.runs + 1)
+        return Schedule("fired", kept.revision + 1, None, about, event)
+    return Schedule("fired", kept.revision, None, about, event)
 
 
 def to_kept(schedule: Schedule) -> Kept:
     """The same as Redis keeps it."""
-    kind: Literal["once", "recurring", "cancelled"] = "recurring" if schedule.recurs else "once"
     return Kept(
         id=schedule.id,
-        kind="cancelled" if schedule.status == "cancelled" else kind,
+        kind=KINDS[schedule.status, schedule.recurs],
         revision=schedule.revision,
         about=_encoder.encode(schedule.about),
         event=events.encode(schedule.event),
@@ -135,14 +151,15 @@ def next_ms(schedule: Schedule, after_ms: int) -> int | None:
     return unix_ms(following) if following else None
 
 
-def upcoming(schedule: Schedule, count: int) -> list[datetime]:
-    """The next times that a schedule fires, UTC."""
+def upcoming(schedule: Schedule, count: int, now_ms: int) -> list[datetime]:
+    """The next times that a schedule fires, UTC. Raises BadRecurrence where its zone is gone from this machine."""
     if schedule.due_ms is None:
         return []
     due = moment(schedule.due_ms)
     if schedule.about.recurrence is None:
         return [due]
-    return [due, *recurrence.upcoming(schedule.about.recurrence, due, count - 1)]
+    after = due if schedule.about.catch_up == "all" else max(due, moment(now_ms))
+    return [due, *recurrence.upcoming(schedule.about.recurrence, after, count - 1)]
 
 
 def moment(unix_milliseconds: int) -> datetime:

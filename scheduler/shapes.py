@@ -38,10 +38,10 @@ def shown(schedule: Schedule) -> dict[str, Any]:
     }
 
 
-def next_runs(schedule: Schedule, count: int) -> list[dict[str, str | None]]:
+def next_runs(schedule: Schedule, count: int, now_ms: int) -> list[dict[str, str | None]]:
     """The next times, each in UTC and by the schedule's own clock."""
     try:
-        times = schedules.upcoming(schedule, count)
+        times = schedules.upcoming(schedule, count, now_ms)
     except BadRecurrence:
         # As for `_local`.
         return []

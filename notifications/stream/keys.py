@@ -69,9 +69,16 @@ def schedules(shard: int) -> str:
 
 
 def changes(shard: int) -> str:
-    """STREAM of what became of schedules, in order, no group: `id`, `due` (empty: over), `schedule`; or `fired` (ids of
-    such as fire once) and `at` (Unix ms). Written with each change; recorded.lua takes away what is in PostgreSQL."""
+    """STREAM of what became of schedules, in order, no group: `id`, `due` (empty: over), `schedule`; or `fired` (ids
+    and revisions of such as fire once) and `at` (Unix ms). Written with each change; recorded.lua takes away what is in
+    PostgreSQL."""
     return f"notify:{{{shard}}}:changes"
+
+
+def cancelled(shard: int, schedule_id: str) -> str:
+    """STRING, an hour longer than an idempotency record: the schedule was cancelled, and no request that was begun
+    before makes it again. Written by replan.lua."""
+    return f"notify:{{{shard}}}:cancelled:{schedule_id}"
 
 
 def compared(shard: int) -> str:

@@ -6,23 +6,28 @@ cancellation and a firing that meet, one comes first, and the others learn so.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 from redis.exceptions import RedisError
 
-from notifications import events
 from notifications.stream import keys, scripts
 from notifications.stream.client import Shards
 from notifications.stream.clock import ServerClock
 from notifications.stream.once import Once, Pending, Records, Replayed, answered
 from notifications.stream.timely import Timely
 
-Kind = Literal["once", "recurring", "cancelled"]
+T = TypeVar("T")
+
+# `fired`: before its time; what fires once stays `once` when it fires at its time, and waits no more. `stopped`: it
+# came again, and was cancelled.
+Kind = Literal["once", "recurring", "fired", "cancelled", "stopped"]
 Outcome = Literal["changed", "accepted", "stale", "over", "unknown"]
 
 FIRE_AT_ONCE: Final = 500
+# More in one script would make others wait.
+FORGET_AT_ONCE: Final = 1000
 COMPARED: Final = b"compared"
 
 
@@ -53,25 +58,29 @@ class Step(NamedTuple):
 
 class Due(NamedTuple):
     """What one round of firing did and found: how many fired, those that come again, when the next is due (None: none
-    waits) and the server's time, both in ms."""
+    waits) and the server's time, both in ms, and those that were put off, as this release cannot read them."""
 
     fired: int
     again: list[Kept]
     next_in_ms: int | None
     now_ms: int
+    put_off: Sequence[str] = ()
 
 
 class Change(NamedTuple):
-    """One entry of the log: a schedule as it was then; or ids of such as fire once, and when they did."""
+    """One entry of the log: a schedule as it was then; or such as fire once, by id and revision, and when they did.
+
+    One that this release cannot read is neither.
+    """
 
     entry_id: bytes
-    kept: Kept | None
-    fired: list[str]
-    at_ms: int
+    kept: Kept | None = None
+    fired: Sequence[tuple[str, int]] = ()
+    at_ms: int = 0
 
 
 def parse(schedule_id: str, value: bytes, due: float | bytes | None) -> Kept:
-    """A schedule from its three lines."""
+    """A schedule from its three lines. Raises ValueError where they are none."""
     head, about, event = value.split(b"\n", 2)
     kind, _, revision = head.decode().partition(" ")
     due_ms = int(float(due)) if due else None
@@ -81,9 +90,15 @@ def parse(schedule_id: str, value: bytes, due: float | bytes | None) -> Kept:
 class Schedules:
     """Every shard's schedules."""
 
-    def __init__(self, shards: Shards, clock: ServerClock, *, patience_ms: int) -> None:
-        """`patience_ms`: how long the caller waits for an answer. What would be changed later is not changed."""
+    def __init__(
+        self, shards: Shards, clock: ServerClock, *, patience_ms: int, memory_seconds: int = 25 * 3600
+    ) -> None:
+        """`patience_ms`: how long the caller waits for an answer. What would be changed later is not changed.
+
+        `memory_seconds`: how long a request may be repeated, and what it made must not come back when it is gone.
+        """
         self._shards = shards
+        self._memory_seconds = memory_seconds
         self._timely = Timely(shards.client, clock, patience_ms=patience_ms)
         self._records = Records(shards)
 
@@ -96,22 +111,30 @@ class Schedules:
         """The server's time at the latest, Unix ms: the one that tells what is due."""
         return self._timely.latest_ms()
 
+    def earliest_ms(self) -> int:
+        """The server's time at the earliest, Unix ms: for what has to be over by then."""
+        return self._timely.earliest_ms()
+
     def look(self, schedule_id: str) -> Kept | None:
         """One schedule; None where there is none, or where its end is recorded in PostgreSQL."""
         return self.look_many([schedule_id]).get(schedule_id)
 
     def look_many(self, ids: Iterable[str]) -> dict[str, Kept]:
         """Those of the schedules that are here, by id."""
-        wanted = list(ids)
-        pipe = self._shards.client.pipeline(transaction=False)
-        for schedule_id in wanted:
-            shard = self._shards.of_id(schedule_id)
-            # The order matters: what fires in between is seen to wait no more.
-            pipe.hget(keys.schedules(shard), schedule_id)
-            pipe.zscore(keys.scheduled(shard), schedule_id)
-        answers = iter(pipe.execute())
-        found = zip(wanted, answers, answers, strict=True)
-        return {schedule_id: parse(schedule_id, value, score) for schedule_id, value, score in found if value}
+        per_shard: dict[int, list[str]] = defaultdict(list)
+        for schedule_id in ids:
+            per_shard[self._shards.of_id(schedule_id)].append(schedule_id)
+        found: dict[str, Kept] = {}
+        for shard, wanted in per_shard.items():
+            # A transaction: what changes in between would be seen half as it was.
+            pipe = self._shards.client.pipeline(transaction=True)
+            for schedule_id in wanted:
+                pipe.hget(keys.schedules(shard), schedule_id)
+                pipe.zscore(keys.scheduled(shard), schedule_id)
+            answers = iter(pipe.execute())
+            triples = zip(wanted, answers, answers, strict=True)
+            found |= {schedule_id: parse(schedule_id, value, score) for schedule_id, value, score in triples if value}
+        return found
 
     def plan(self, kept: Kept) -> None:
         """Accept a schedule; accepting it again has no effect."""
@@ -142,7 +165,8 @@ class Schedules:
         """Replace a schedule that waits, if it is still as it was seen: `changed`, `stale`, `over` or `unknown`."""
         shard = self._shards.of_id(seen.id)
         arguments: list[str | bytes | int] = [seen.id, seen.revision, _due(changed), changed.value]
-        return _outcome(self._timely.run("replan", self._names(shard)[:3], arguments))
+        names = [*self._names(shard)[:3], keys.cancelled(shard, seen.id)]
+        return _outcome(self._timely.run("replan", names, [*arguments, self._memory_seconds]))
 
     def run(self, step: Step, once: Once | None = None, answer: bytes = b"") -> Outcome | Replayed | Pending:
         """Fire a schedule now: `accepted`, `stale`, `over` or `unknown`; or what its idempotency key was used for.
@@ -169,14 +193,15 @@ class Schedules:
     def fire(self) -> Due:
         """Fire what is due and fires once, at most FIRE_AT_ONCE of each shard, and find what comes again."""
         calls = [(self._names(shard), [FIRE_AT_ONCE]) for shard in self._shards.each()]
-        fired, again, waits, now = 0, [], [], 0
-        for count, next_in_ms, now_ms, flat in scripts.run_each(self._shards.client, "fire", calls):
+        fired, again, put_off, waits, now = 0, list[Kept](), list[str](), list[int](), 0
+        for count, next_in_ms, now_ms, flat, unreadable in scripts.run_each(self._shards.client, "fire", calls):
             fired, now = fired + count, max(now, now_ms)
             triples = zip(flat[::3], flat[1::3], flat[2::3], strict=True)
             again += [parse(schedule_id.decode(), value, due) for schedule_id, due, value in triples]
+            put_off += [schedule_id.decode() for schedule_id in unreadable]
             if next_in_ms >= 0:
                 waits.append(next_in_ms)
-        return Due(fired, again, min(waits, default=None), now)
+        return Due(fired, again, min(waits, default=None), now, put_off)
 
     def step(self, steps: Iterable[Step]) -> int:
         """Fire occurrences and move their schedules on, each unless somebody else did; returns how many moved."""
@@ -203,8 +228,21 @@ class Schedules:
 
     def recorded(self, shard: int, changes: Sequence[Change], over: Iterable[str]) -> None:
         """Forget changes, and schedules that are over by them: PostgreSQL has both."""
-        entries = [change.entry_id for change in changes]
-        scripts.run(self._shards.client, "recorded", self._names(shard)[:3], [len(entries), *entries, *over])
+        names = self._names(shard)[:3]
+        for ids in _chunks(list(over)):
+            scripts.run(self._shards.client, "recorded", names, [0, *ids])
+        for entries in _chunks([change.entry_id for change in changes]):
+            scripts.run(self._shards.client, "recorded", names, [len(entries), *entries])
+
+    def waiting(self, shard: int, count: int) -> Iterator[list[str]]:
+        """The ids of all that waits in a shard, some `count` at a time; what comes or goes meanwhile may be missing."""
+        cursor = 0
+        while True:
+            found: Any = self._shards.client.zscan(keys.scheduled(shard), cursor, count=count)
+            cursor, pairs = found
+            yield [schedule_id.decode() for schedule_id, _ in pairs]
+            if not cursor:
+                return
 
     def behind(self, shard: int, revisions: Iterable[tuple[str, int]]) -> list[str]:
         """Those that are not here, or of an older revision; the revision of one that is over is given negative."""
@@ -239,12 +277,21 @@ class Schedules:
 
     def end_comparison(self, shard: int, note: bytes) -> bool:
         """Note that a shard is compared; False where the server lost the note, and so what it had, meanwhile."""
-        return bool(scripts.run(self._shards.client, "replace", [keys.compared(shard)], [note, COMPARED]))
+        replaced = scripts.run(self._shards.client, "replace", [keys.compared(shard)], [note, COMPARED])
+        # Another may have been at it, too, and have ended first.
+        return bool(replaced) or self._shards.client.get(keys.compared(shard)) == COMPARED
+
+    def server(self) -> str:
+        """The run of the server that answers: another one may lack what the last one had."""
+        told: Any = self._shards.client.info("server")
+        return str(told["run_id"])
 
     def _plan(self, kept: Kept, once: Once | None = None, answer: bytes = b"") -> Replayed | None:
         shard = self._shards.of_id(kept.id)
-        names, arguments = _with_record(self._names(shard)[:3], shard, once, answer)
-        outcome, *rest = self._timely.run("plan", names, [*arguments, kept.id, _due(kept), kept.value])
+        names = [*self._names(shard)[:3], keys.cancelled(shard, kept.id)]
+        names, arguments = _with_record(names, shard, once, answer)
+        # Once: where the clock jumps, the time that was computed by it is wrong, too.
+        outcome, *rest = self._timely.run("plan", names, [*arguments, kept.id, _due(kept), kept.value], tries=1)
         return answered(outcome, rest)
 
     def _run(self, step: Step, once: Once | None = None, answer: bytes = b"") -> Outcome | Replayed:
@@ -289,7 +336,16 @@ def _outcome(answer: list[Any]) -> Outcome:
 
 
 def _change(entry_id: bytes, fields: dict[bytes, bytes]) -> Change:
-    if b"fired" in fields:
-        return Change(entry_id, None, fields[b"fired"].decode().split(" "), int(fields[b"at"]))
-    kept = parse(fields[b"id"].decode(), fields[b"schedule"], fields[b"due"])
-    return Change(entry_id, kept, [], events.accepted_ms(kept.id))
+    try:
+        if b"fired" in fields:
+            words = iter(fields[b"fired"].decode().split(" "))
+            pairs = [(schedule_id, int(revision)) for schedule_id, revision in zip(words, words, strict=True)]
+            return Change(entry_id, fired=pairs, at_ms=int(fields[b"at"]))
+        return Change(entry_id, parse(fields[b"id"].decode(), fields[b"schedule"], fields[b"due"]))
+    except (KeyError, ValueError):
+        return Change(entry_id)
+
+
+def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), FORGET_AT_ONCE):
+        yield items[start : start + FORGET_AT_ONCE]

@@ -24,9 +24,13 @@ class Timely:
         """The server's time at the latest, Unix ms."""
         return self._clock.latest_ms()
 
-    def run(self, script: str, names: list[str], arguments: list[str | bytes | int]) -> list[Any]:
+    def earliest_ms(self) -> int:
+        """The server's time at the earliest, Unix ms."""
+        return self._clock.now_ms()
+
+    def run(self, script: str, names: list[str], arguments: list[str | bytes | int], *, tries: int = 2) -> list[Any]:
         """Run a script; its answer. Raises Unavailable where the server's clock jumps."""
-        for _ in range(2):
+        for _ in range(tries):
             deadline = self._clock.now_ms() + self._patience_ms
             answer: list[Any] = scripts.run(self._client, script, names, [deadline, *arguments])
             if answer[0] != b"late":

@@ -62,7 +62,7 @@ def is_late(unix_ms: int) -> bool:
 def next_runs(schedule: Schedule) -> list[dict[str, str]]:
     """The next NEXT_SHOWN times as rows of a table; none where its time zone is gone from this machine."""
     try:
-        times = schedules.upcoming(schedule, NEXT_SHOWN)
+        times = schedules.upcoming(schedule, NEXT_SHOWN, schedules.unix_ms(timezone.now()))
     except BadRecurrence:
         return []
     return [_row(schedule, schedules.unix_ms(at)) for at in times]

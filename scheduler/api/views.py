@@ -105,7 +105,7 @@ def _preview(request: Request) -> int:
 
 
 def _shown(known: Schedule, count: int) -> dict[str, Any]:
-    more = {"next_runs": shapes.next_runs(known, count)} if count else {}
+    more = {"next_runs": door.next_runs(known, count)} if count else {}
     return {**shapes.shown(known), **more}
 
 

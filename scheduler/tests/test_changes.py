@@ -123,7 +123,7 @@ def test_what_is_overdue_stays_so_where_only_its_content_or_its_catching_up_is_a
         ({"recipient": "bob"}, {"/recipient"}),
         ({"title": None}, {"/title"}),
         ({"at": None}, {"/at"}),
-        ({"timezone": "UTC"}, {""}),
+        ({"timezone": "UTC"}, {"/timezone"}),
         ({"revision": "1"}, {"/revision"}),
         ({"status": "cancelled", "delay": -1, "revision": None}, {"/status", "/delay", "/revision"}),
     ],

@@ -253,9 +253,10 @@ def ended(count: int, days_ago: float, status: Status = Status.FIRED) -> list[Ro
     for _ in range(count):
         known = once(now_ms() + DAY)
         kept = schedule.to_kept(known)._replace(due_ms=now_ms() + DAY if status == Status.SCHEDULED else None)
-        made.append(records._row(kept))
-        made[-1].recorded_at = timezone.now() - timedelta(days=days_ago)
-        made[-1].status = status
+        row = records._row(kept)
+        assert row is not None
+        row.recorded_at, row.status = timezone.now() - timedelta(days=days_ago), status
+        made.append(row)
     return Row.objects.bulk_create(made)
 
 

@@ -4,13 +4,15 @@
 -- KEYS[1]  schedules that wait (ZSET)
 -- KEYS[2]  schedules (HASH)
 -- KEYS[3]  changes of schedules (STREAM)
+-- KEYS[4]  the note that this schedule was cancelled (STRING)
 -- ARGV[1]  the deadline, in milliseconds of this server's time
 -- ARGV[2]  the schedule's id
 -- ARGV[3]  the revision that the change was made from
 -- ARGV[4]  when it is due now, Unix ms; empty: it waits no more
 -- ARGV[5]  the schedule as it is now (see schedules.py)
+-- ARGV[6]  the note's life, in seconds: longer than a request can be repeated
 --
--- Returns {'changed'}, {'stale'} (it is of another revision by now), {'over'} (it waits no more), {'unknown'} or {'late'}.
+-- Returns {'changed'} (also where this very change was made before, by a call whose answer was lost), {'stale'} (it is of another revision by now), {'over'} (it waits no more), {'unknown'} or {'late'}.
 local time = redis.call('TIME')
 if time[1] * 1000 + math.floor(time[2] / 1000) > tonumber(ARGV[1]) then
   return {'late'}
@@ -21,6 +23,9 @@ local known = redis.call('HGET', KEYS[2], id)
 if not known then
   return {'unknown'}
 end
+if known == value then
+  return {'changed'}
+end
 if not redis.call('ZSCORE', KEYS[1], id) then
   return {'over'}
 end
@@ -30,6 +35,7 @@ end
 redis.call('HSET', KEYS[2], id, value)
 if due == '' then
   redis.call('ZREM', KEYS[1], id)
+  redis.call('SET', KEYS[4], '1', 'EX', ARGV[6])
 else
   redis.call('ZADD', KEYS[1], due, id)
 end

@@ -17,7 +17,8 @@ for i = 2, #ARGV, 4 do
   local id, revision, due, value = unpack(ARGV, i, i + 3)
   local known = redis.call('HGET', KEYS[2], id)
   local here = known and tonumber(string.match(known, '^%a+ (%d+)')) or 0
-  if here < tonumber(revision) and redis.call('HEXISTS', KEYS[3], id) == 0 then
+  local missing = not known and due == ''
+  if not missing and here < tonumber(revision) and redis.call('HEXISTS', KEYS[3], id) == 0 then
     if due == '' then
       redis.call('HDEL', KEYS[2], id)
       redis.call('ZREM', KEYS[1], id)

@@ -40,6 +40,10 @@ local known = redis.call('HGET', KEYS[2], id)
 if not known then
   return {'unknown'}
 end
+-- This very call was made before, and its answer was lost.
+if known == value then
+  return {'accepted'}
+end
 local score = redis.call('ZSCORE', KEYS[1], id)
 if not score then
   return {'over'}
