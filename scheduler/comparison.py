@@ -84,7 +84,7 @@ def _restore(schedules: Schedules, shard: int, ids: list[str]) -> int:
     """
     for _ in range(BATCHES):
         recorded = records.record(schedules, shard)
-        if recorded is not None and recorded < records.BATCH_SIZE:
+        if recorded is None or recorded < records.BATCH_SIZE:
             break
     with transaction.atomic(durable=True):
         records.wait_for_turn(shard)
