@@ -50,7 +50,7 @@ def go_back_to(state: dict[bytes, bytes]) -> None:
         client.restore(name, 0, value)
 
 
-def work_on(steps: int = 30) -> None:
+def work_on(steps: int = 12) -> None:
     """A scheduler that starts, for as many steps as it takes to compare and to record."""
     duty = Recorder(wiring.patient_schedules())
     for _ in range(steps):
@@ -215,14 +215,14 @@ def test_another_server_is_compared_with_though_no_command_failed() -> None:
     known = once(now_ms() + DAY)
     plan(known)
     duty = Recorder(wiring.patient_schedules())
-    for _ in range(30):
+    for _ in range(12):
         duty.step()
     client: Any = wiring.shards().client
     client.hdel(keys.schedules(wiring.shards().of_id(known.id)), known.id)
     client.zrem(keys.scheduled(wiring.shards().of_id(known.id)), known.id)
     duty._server = "the one before"
     duty._look_for_losses()
-    for _ in range(30):
+    for _ in range(12):
         duty.step()
     assert waits(known)
 
