@@ -49,7 +49,10 @@ class Schedules(APIView):
     def get(self, request: Request) -> Response:
         """A page, and the cursor of the next one (null on the last). What was made just now may be missing."""
         rows, following = listing.page(request.query_params.dict())
-        return Response({"results": [shapes.shown(known) for known in door.now_of(rows)], "next": following})
+        # What is of another status by now would be a lie in a list of one.
+        asked_for = request.query_params.get("status") or None
+        found = [known for known in door.now_of(rows) if asked_for in {None, known.status}]
+        return Response({"results": [shapes.shown(known) for known in found], "next": following})
 
     def post(self, request: Request) -> Response:
         """201 with the schedule; with `preview`, 200 with what it would be, and nothing is made."""
