@@ -16,7 +16,7 @@ PROJECT = Path(__file__).parents[2]
 Start = Callable[[str, str], "Running"]
 
 DUTIES = """
-import os, django
+import os, threading, django
 django.setup()
 from redis.exceptions import ConnectionError as Away
 from notifications import process
@@ -24,6 +24,8 @@ from notifications import process
 def say(*words):
     # In one piece, as two threads say something here.
     os.write(1, (" ".join(map(str, words)) + os.linesep).encode())
+
+process.BEAT_SECONDS, process.STUCK_SECONDS = 0.1, 0.5
 
 class Duty:
     def __init__(self, name):
@@ -36,6 +38,11 @@ class Duty:
         say(self.name, "beats")
     def stop(self):
         say(self.name, "stopped")
+
+class Stuck(Duty):
+    def step(self):
+        super().step()
+        threading.Event().wait()
 
 class Waiting(Duty):
     def step(self):
@@ -80,8 +87,11 @@ class Running:
         return self._log.read_text()
 
     def waits_for(self, *words: str) -> None:
+        self.waits_until(lambda: all(word in self.log for word in words))
+
+    def waits_until(self, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + 30
-        while not all(word in self.log for word in words):
+        while not condition():
             assert time.monotonic() < deadline, self.log
             assert self._process.poll() is None, self.log
             time.sleep(0.02)
@@ -124,6 +134,16 @@ def test_a_signal_ends_both_duties_within_seconds(start: Start, first: str, besi
 def test_each_duty_has_a_beat_of_its_own_whatever_the_other_does(start: Start) -> None:
     running = start("Waiting", "Duty")
     running.waits_for("first beats", "beside beats")
+
+
+@pytest.mark.parametrize(("first", "beside"), [("Duty", "Stuck"), ("Stuck", "Duty")])
+def test_a_duty_that_stands_still_ends_its_own_beat_and_no_others(start: Start, first: str, beside: str) -> None:
+    running = start(first, beside)
+    stuck, well = ("beside", "first") if beside == "Stuck" else ("first", "beside")
+    running.waits_for("process.stuck")
+    beats, others = running.log.count(f"{stuck} beats"), running.log.count(f"{well} beats")
+    running.waits_until(lambda: running.log.count(f"{well} beats") > others + 5)
+    assert running.log.count(f"{stuck} beats") == beats
 
 
 @pytest.mark.parametrize("first", ["Duty", "Waiting"])

@@ -51,7 +51,9 @@ def log_of(schedules: Schedules) -> list[tuple[str, int | None]]:
     found: list[tuple[str, int | None]] = []
     for shard in schedules.shards.each():
         for change in schedules.changes(shard):
-            found += [(change.kept.id, change.kept.revision)] if change.kept else [(one, None) for one, _ in change.fired]
+            found += (
+                [(change.kept.id, change.kept.revision)] if change.kept else [(one, None) for one, _ in change.fired]
+            )
     return found
 
 

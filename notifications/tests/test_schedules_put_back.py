@@ -87,6 +87,16 @@ def test_a_comparison_that_a_flush_met_is_told_so(schedules: Schedules) -> None:
     assert schedules.lost() == []
 
 
+def test_a_single_shard_that_lost_its_note_is_named(schedules: Schedules) -> None:
+    every = list(schedules.shards.each())
+    for shard in every:
+        schedules.end_comparison(shard, schedules.begin_comparison(shard, "token"))
+    for shard in every:
+        schedules.shards.client.delete(keys.compared(shard))
+        assert schedules.lost() == [shard]
+        schedules.end_comparison(shard, schedules.begin_comparison(shard, "token"))
+
+
 def test_two_comparisons_at_once_do_not_take_each_others_note_for_a_loss(schedules: Schedules) -> None:
     first, second = (schedules.begin_comparison(0, token) for token in ("one", "two"))
     assert schedules.end_comparison(0, second)

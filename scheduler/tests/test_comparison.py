@@ -230,6 +230,43 @@ def test_what_is_logged_is_recorded_before_anything_is_put_back() -> None:
     assert Row.objects.get().get_status_display() == "cancelled"
 
 
+def test_what_is_logged_while_a_comparison_waits_for_its_turn_is_recorded_before_anything_is_put_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    known = once(now_ms() + DAY)
+    plan(known)
+    record_all()
+    kept = seen(known)
+    lose(known)
+    take_the_turn = records.wait_for_turn
+
+    def cancel_meanwhile(shard: int) -> None:
+        wiring.schedules().restore(shard, [kept], now_ms() + MINUTE)
+        cancel(known)
+        lose(known)
+        take_the_turn(shard)
+
+    monkeypatch.setattr(records, "wait_for_turn", cancel_meanwhile)
+    assert compare() == 0
+    assert not waits(known)
+    assert Row.objects.get().get_status_display() == "cancelled"
+
+
+@pytest.mark.parametrize("unrecorded", [2, 3, 10])
+def test_what_was_lost_comes_back_though_many_changes_wait_to_be_recorded(
+    monkeypatch: pytest.MonkeyPatch, unrecorded: int
+) -> None:
+    monkeypatch.setattr(records, "BATCH_SIZE", 3)
+    lost = once(now_ms() + DAY)
+    plan(lost)
+    record_all()
+    lose(lost)
+    plan(*(once(now_ms() + DAY) for _ in range(unrecorded)))
+    assert compare() == 1
+    assert waits(lost)
+    assert Row.objects.count() == 1 + unrecorded
+
+
 @pytest.mark.django_db(transaction=True)
 def test_nothing_is_put_back_while_another_records(another: Any) -> None:
     """What it is about to commit may be the end of what is to be put back."""

@@ -157,6 +157,21 @@ def test_a_recorder_that_dies_between_its_commit_and_the_log_records_the_same_ag
     assert [row(one).status for one in (fired, cancelled, edited)] == [Status.FIRED, Status.CANCELLED, Status.SCHEDULED]
 
 
+def test_a_firing_that_is_recorded_again_counts_once() -> None:
+    """Its plan was recorded, and forgotten, before: the log says no more than that it fired."""
+    schedules, shard = wiring.schedules(), wiring.shards().of("alice")
+    known = once(now_ms() - SECOND)
+    plan(known)
+    record_all()
+    fire()
+    changes = schedules.changes(shard)
+    assert records.apply(changes) == [known.id]
+    before = rows()
+    assert (before[0]["status"], before[0]["runs"], before[0]["revision"]) == (Status.FIRED, 1, 2)
+    records.apply(changes)
+    assert rows() == before
+
+
 def test_one_recorder_at_a_time_reads_a_log(another: Any) -> None:
     plan(once(now_ms() + DAY))
     shard = wiring.shards().of("alice")
