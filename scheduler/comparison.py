@@ -104,7 +104,8 @@ def _restore(schedules: Schedules, shard: int, ids: list[str]) -> int:
 def _chunks(schedules: Schedules) -> Iterator[list[Known]]:
     """Of what waits in Redis, what is over; then all that waits in PostgreSQL, by due time."""
     for shard in schedules.shards.each():
-        for ids in schedules.waiting(shard, CHUNK):
+        # None of them may be without a question to PostgreSQL: while that is away, each would seem to be its return.
+        for ids in filter(None, schedules.waiting(shard, CHUNK)):
             rows = Schedule.objects.filter(pk__in=ids).exclude(status=Status.SCHEDULED)
             yield [Known(str(pk), *rest) for pk, *rest in rows.values_list("pk", "revision", "status")]
     yield from _by_key(Schedule.objects.filter(status=Status.SCHEDULED), "next_run_at")

@@ -60,6 +60,23 @@ def plan(*made: Schedule) -> None:
         wiring.schedules().plan(schedule.to_kept(each))
 
 
+def replace(known: Schedule, new: Schedule) -> Schedule:
+    """Change a schedule in Redis; returns what it is then."""
+    assert wiring.schedules().change(schedule.to_kept(known), schedule.to_kept(new)) == "changed"
+    return new
+
+
+def retitle(known: Schedule, title: str) -> Schedule:
+    """The same of its title alone."""
+    draft = Draft(recipient=known.event.recipient, type="report.due", title=title)
+    return replace(known, schedule.changed(known, draft, known.about, known.due_ms))
+
+
+def cancel(known: Schedule) -> Schedule:
+    """The same of its end."""
+    return replace(known, schedule.cancelled(known, now_ms()))
+
+
 def seen(made: Schedule | str) -> Kept:
     """A schedule as Redis has it."""
     kept = wiring.schedules().look(made if isinstance(made, str) else made.id)

@@ -24,6 +24,7 @@ from scheduler.tests.helpers import (
     HOUR,
     MINUTE,
     SECOND,
+    cancel,
     compare,
     fire,
     logged,
@@ -33,6 +34,8 @@ from scheduler.tests.helpers import (
     queued,
     record_all,
     recurring,
+    replace,
+    retitle,
     seen,
     waits,
 )
@@ -70,28 +73,6 @@ def lose(*known: Schedule) -> None:
         shard = wiring.shards().of_id(one.id)
         client.hdel(keys.schedules(shard), one.id)
         client.zrem(keys.scheduled(shard), one.id)
-
-
-def replace(known: Schedule, new: Schedule) -> Schedule:
-    assert wiring.schedules().change(schedule.to_kept(known), schedule.to_kept(new)) == "changed"
-    return new
-
-
-def retitle(known: Schedule, title: str) -> Schedule:
-    draft = events.Draft(recipient=known.event.recipient, type="report.due", title=title)
-    return replace(known, schedule.changed(known, draft, known.about, known.due_ms))
-
-
-def cancel(known: Schedule) -> Schedule:
-    return replace(known, schedule.cancelled(known, now_ms()))
-
-
-def past_what_is_here() -> Comparison:
-    """A comparison of empty shards, each of which was looked through for what is over."""
-    comparison = Comparison(wiring.patient_schedules())
-    for _ in wiring.shards().each():
-        comparison.step()
-    return comparison
 
 
 def put_back(known: Schedule) -> None:
@@ -326,7 +307,7 @@ def test_what_is_overdue_comes_back_first(monkeypatch: pytest.MonkeyPatch) -> No
     plan(*known)
     record_all()
     lose_everything()
-    comparison = past_what_is_here()
+    comparison = Comparison(wiring.patient_schedules())
     assert comparison.step()
     assert [waits(one) for one in known] == [False, True, False, True]
     fire()
@@ -339,7 +320,7 @@ def test_a_flush_in_the_middle_of_a_comparison_is_noticed_and_compared_again(mon
     plan(*known)
     record_all()
     lose_everything()
-    comparison = past_what_is_here()
+    comparison = Comparison(wiring.patient_schedules())
     comparison.step()
     lose_everything()
     with capture_logs() as lines:

@@ -66,10 +66,19 @@ def test_an_outage_in_the_middle_of_a_comparison_begins_it_again(monkeypatch: py
     record_all()
     lose_everything()
     duty = Recorder(wiring.patient_schedules())
-    # What waits in Redis comes first, of which there is nothing.
-    for _ in wiring.shards().each():
-        duty.step()
+    duty.step()
     with postgresql_is_away(), pytest.raises(OperationalError):
         duty.step()
     lose(*known)
     steps_until(duty, lambda: all(waits(one) for one in known) and not wiring.schedules().lost())
+
+
+def test_an_outage_of_postgresql_never_seems_to_be_over_while_it_lasts() -> None:
+    plan(once(now_ms() + DAY))
+    record_all()
+    lose_everything()
+    duty = Recorder(wiring.patient_schedules())
+    with postgresql_is_away():
+        for _ in range(10):
+            with pytest.raises(OperationalError):
+                duty.step()

@@ -12,14 +12,16 @@ from django.db import OperationalError, connection
 from django.utils import timezone
 from structlog.testing import capture_logs
 
-from notifications import events, wiring
+from notifications import wiring
 from notifications.stream import keys
+from notifications.stream.schedules import Change
 from scheduler import records, schedule
 from scheduler.models import Schedule as Row
 from scheduler.schedule import Schedule
 from scheduler.tests.helpers import (
     DAY,
     SECOND,
+    cancel,
     fire,
     logged,
     now_ms,
@@ -30,6 +32,7 @@ from scheduler.tests.helpers import (
     queued,
     record_all,
     recurring,
+    retitle,
     seen,
     waits,
 )
@@ -53,20 +56,6 @@ def rows() -> list[dict[str, Any]]:
 
 def row(known: Schedule) -> Row:
     return Row.objects.get(pk=known.id)
-
-
-def replace(known: Schedule, new: Schedule) -> Schedule:
-    assert wiring.schedules().change(schedule.to_kept(known), schedule.to_kept(new)) == "changed"
-    return new
-
-
-def retitle(known: Schedule, title: str) -> Schedule:
-    draft = events.Draft(recipient=known.event.recipient, type="report.due", title=title)
-    return replace(known, schedule.changed(known, draft, known.about, known.due_ms))
-
-
-def cancel(known: Schedule) -> Schedule:
-    return replace(known, schedule.cancelled(known, now_ms()))
 
 
 def test_a_schedule_becomes_a_row_with_all_that_a_list_shows_and_all_that_redis_had() -> None:
@@ -243,6 +232,30 @@ def test_an_older_state_that_comes_back_does_not_take_the_place_of_a_newer_one()
         client.restore(name, 0, value, replace=True)
     record_all()
     assert (row(known).title, row(known).revision) == ("Second", 2)
+
+
+def test_where_redis_went_another_way_from_an_older_state_its_way_is_recorded() -> None:
+    """Both are of one revision; Redis is where schedules change, and what fires is what it has."""
+    known = once(now_ms() + DAY, title="First")
+    plan(known)
+    retitle(known, "Second")
+    record_all()
+    wiring.shards().client.flushall()
+    plan(known)
+    retitle(known, "Third")
+    record_all()
+    assert (row(known).title, row(known).revision) == ("Third", 2)
+    assert records.kept_of(row(known)) == seen(known)
+
+
+def test_a_firing_of_an_older_revision_is_not_the_end_of_a_newer_one() -> None:
+    known = schedule.to_kept(once(now_ms() + DAY))._replace(revision=5)
+    for changes in (
+        [Change(b"1-1", known), Change(b"1-2", fired=[(known.id, 3)], at_ms=now_ms())],
+        [Change(b"1-2", fired=[(known.id, 3)], at_ms=now_ms())],
+    ):
+        records.apply(changes)
+        assert (Row.objects.get().status, Row.objects.get().revision) == (Status.SCHEDULED, 5)
 
 
 def test_more_changes_than_a_batch_holds_are_recorded_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
