@@ -215,11 +215,8 @@ def _run_as_promised(known: Schedule, once: Once, answer: bytes) -> Answer | Non
 
 def _check_stale(known: Schedule, outcome: object) -> None:
     """Raise why a schedule cannot be fired, unless that is just that it was changed since it was looked at."""
-    if outcome == "stale":
-        return
-    if outcome == "unknown" and known.status == "scheduled":
-        raise Restoring
-    raise TooLate(look(UUID(known.id)).status)
+    if outcome != "stale":
+        _waiting(UUID(known.id))
 
 
 def _step(known: Schedule, event_id: str) -> Step:

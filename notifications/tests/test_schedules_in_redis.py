@@ -12,7 +12,7 @@ from notifications.exceptions import Unavailable
 from notifications.stream import keys, states
 from notifications.stream.client import Shards
 from notifications.stream.clock import ServerClock
-from notifications.stream.schedules import FIRE_AT_ONCE, Kept, Kind, Schedules, Step
+from notifications.stream.schedules import FIRE_AT_ONCE, Due, Kept, Kind, Schedules, Step
 
 RECIPIENTS = ("alice", "bob", "carol", "dave", "erin", "frank")
 KINDS: tuple[Kind, ...] = ("once", "recurring")
@@ -63,6 +63,12 @@ def everything(shards: Shards) -> dict[bytes, object]:
     return {name: client.dump(name) for name in client.scan_iter("notify:*")}
 
 
+def assert_due_in(found: Due, due_ms: int) -> None:
+    """A round over several shards takes a moment; the time that it tells is that of the last."""
+    assert found.next_in_ms is not None
+    assert 0 <= found.next_in_ms - (due_ms - found.now_ms) < 1000
+
+
 def forget_all(schedules: Schedules, over: Iterable[str] = ()) -> None:
     for shard in schedules.shards.each():
         schedules.recorded(shard, schedules.changes(shard), over)
@@ -93,7 +99,8 @@ def test_a_due_time_is_exact_however_far_it_is(schedules: Schedules, due_ms: int
     if due_ms < due.now_ms:
         assert [found.due_ms for found in due.again] == [due_ms]
     else:
-        assert (due.again, due.next_in_ms) == ([], due_ms - due.now_ms)
+        assert due.again == []
+        assert_due_in(due, due_ms)
 
 
 def test_what_is_planned_again_stays_as_it_is(schedules: Schedules) -> None:
@@ -204,7 +211,8 @@ def test_the_next_one_is_told_by_the_servers_clock(schedules: Schedules) -> None
     schedules.plan(kept(due_ms + 30_000, "alice"))
     schedules.plan(kept(due_ms, "bob"))
     found = schedules.fire()
-    assert (found.fired, found.again, found.next_in_ms) == (0, [], due_ms - found.now_ms)
+    assert (found.fired, found.again) == (0, [])
+    assert_due_in(found, due_ms)
 
 
 def test_at_most_five_hundred_fire_at_once_and_the_longest_due_are_first(schedules: Schedules) -> None:
