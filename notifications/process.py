@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Final, Protocol, Self
 
+import psycopg
 import structlog
 from django.db import DatabaseError, InterfaceError, connections
 from redis.exceptions import RedisError
@@ -37,7 +38,8 @@ LONGEST_WAIT_SECONDS: Final = 2.0
 # A batch makes tens of thousands of objects, of which reference counts free all but a few.
 COLLECT_AFTER: Final = (100_000, 50, 50)
 
-OUTAGES: Final = (DatabaseError, InterfaceError, RedisError, OSError)
+# psycopg's own: what goes wrong while a server-side cursor is closed, Django hands on as it is.
+OUTAGES: Final = (DatabaseError, InterfaceError, psycopg.Error, RedisError, OSError)
 
 
 class Stopping(Exception):
@@ -204,15 +206,20 @@ def _steps(duty: Duty) -> None:
             return
         except OUTAGES as error:
             if not outage:
-                log.warning("process.outage", error=repr(error))
+                log.warning("process.outage", duty=_name(duty), error=repr(error))
             outage = True
             connections.close_all()
             _life.stopping.wait(back_off.next())
         else:
             if outage:
-                log.info("process.outage_over")
+                log.info("process.outage_over", duty=_name(duty))
             outage = False
             back_off.reset()
+
+
+def _name(duty: Duty) -> str:
+    """A duty in a log line, where a process has several."""
+    return type(duty).__name__.lower()
 
 
 class _Beat:

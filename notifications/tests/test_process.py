@@ -16,7 +16,7 @@ PROJECT = Path(__file__).parents[2]
 Start = Callable[[str, str], "Running"]
 
 DUTIES = """
-import os, threading, django
+import os, threading, django, psycopg
 django.setup()
 from redis.exceptions import ConnectionError as Away
 from notifications import process
@@ -59,8 +59,11 @@ class Outage(Duty):
     def step(self):
         self.steps += 1
         say(self.name, "step", self.steps)
-        if self.steps < 4:
+        if self.steps < 3:
             raise Away("the server is away")
+        if self.steps < 4:
+            # As a server-side cursor raises it, past Django.
+            raise psycopg.OperationalError("consuming input failed")
         process.pause(0.02)
 
 process.run("tests", %s("first"), %s("beside"))
