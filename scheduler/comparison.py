@@ -11,10 +11,10 @@ from typing import Final, NamedTuple
 
 import structlog
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 
 from notifications import failpoints
-from notifications.stream.schedules import Schedules
+from notifications.stream.schedules import COMPARED, Schedules
 from scheduler import records
 from scheduler.models import Schedule
 
@@ -29,11 +29,10 @@ Status = Schedule.Status
 
 
 class Known(NamedTuple):
-    """As much of a row as it takes to compare it."""
+    """As much of a row as it takes to compare it; the revision of one that is over is negative (see behind.lua)."""
 
     schedule_id: str
     revision: int
-    status: int
 
 
 class Comparison:
@@ -59,10 +58,9 @@ class Comparison:
             self._end()
             return False
         self.compared += len(chunk)
-        per_shard: dict[int, list[tuple[str, int]]] = defaultdict(list)
-        for schedule_id, revision, status in chunk:
-            signed = revision if status == Status.SCHEDULED else -revision
-            per_shard[self._schedules.shards.of_id(schedule_id)].append((schedule_id, signed))
+        per_shard: dict[int, list[Known]] = defaultdict(list)
+        for known in chunk:
+            per_shard[self._schedules.shards.of_id(known.schedule_id)].append(known)
         for shard, revisions in per_shard.items():
             if behind := self._schedules.behind(shard, revisions):
                 self.restored += _restore(self._schedules, shard, behind)
@@ -70,7 +68,7 @@ class Comparison:
 
     def _end(self) -> None:
         for shard, note in self._notes.items():
-            if note != b"compared" and not self._schedules.end_comparison(shard, note):
+            if note != COMPARED and not self._schedules.end_comparison(shard, note):
                 log.warning("schedules.lost_again", shard=shard)
         if self.restored:
             log.warning("schedules.restored", schedules=self.restored)
@@ -107,14 +105,10 @@ def _chunks(schedules: Schedules) -> Iterator[list[Known]]:
         # None of them may be without a question to PostgreSQL: while that is away, each would seem to be its return.
         for ids in filter(None, schedules.waiting(shard, CHUNK)):
             rows = Schedule.objects.filter(pk__in=ids).exclude(status=Status.SCHEDULED)
-            yield [Known(str(pk), *rest) for pk, *rest in rows.values_list("pk", "revision", "status")]
-    yield from _by_key(Schedule.objects.filter(status=Status.SCHEDULED), "next_run_at")
-
-
-def _by_key(rows: QuerySet[Schedule], key: str) -> Iterator[list[Known]]:
-    ordered = rows.order_by(key, "pk").values_list("pk", "revision", "status", key)
-    place: Q = Q()
+            yield [Known(str(pk), -revision) for pk, revision in rows.values_list("pk", "revision")]
+    waiting = Schedule.objects.filter(status=Status.SCHEDULED).order_by("next_run_at", "pk")
+    ordered, place = waiting.values_list("pk", "revision", "next_run_at"), Q()
     while chunk := list(ordered.filter(place)[:CHUNK]):
-        yield [Known(str(pk), revision, status) for pk, revision, status, _ in chunk]
-        last_pk, _, _, last = chunk[-1]
-        place = Q(**{f"{key}__gte": last}) & ~Q(**{key: last, "pk__lte": last_pk})
+        yield [Known(str(pk), revision) for pk, revision, _ in chunk]
+        last_pk, _, last = chunk[-1]
+        place = Q(next_run_at__gte=last) & ~Q(next_run_at=last, pk__lte=last_pk)

@@ -8,6 +8,7 @@ from django import forms
 
 from dlq.models import DeadLetter
 from notifications import events, intake
+from notifications.admin.fields import Text
 from notifications.exceptions import FieldError, Invalid
 
 FIELDS: Final = ("recipient", "type", "title", "body", "data")
@@ -54,15 +55,6 @@ def _broken_rules(typed: dict[str, str]) -> list[FieldError]:
     except Invalid as invalid:
         return invalid.errors
     return []
-
-
-class Text(forms.CharField):
-    """What was typed, as it was typed: an event's own rules judge it, and in their own words."""
-
-    def __init__(self, **options: Any) -> None:  # noqa: ANN401 - a field's
-        super().__init__(required=False, strip=False, **options)
-        # Django's own refusal of NUL.
-        self.validators.clear()
 
 
 class EventForm(forms.Form):

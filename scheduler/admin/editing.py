@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 from django import forms
 
+from notifications.admin.fields import Text
 from notifications.exceptions import FieldError, Invalid
 from scheduler import recurrence
 from scheduler import schedule as schedules
@@ -22,15 +23,6 @@ CATCH_UP: Final = (("once", "runs once for all of them"), ("all", "runs once for
 RECURRING: Final = frozenset({"daily", "cron"})
 
 SKIPPED: Final = "must be a time that clocks show: this one is skipped there"
-
-
-class Text(forms.CharField):
-    """What was typed, as it was typed: the door's own rules judge it, and in their own words."""
-
-    def __init__(self, **options: Any) -> None:  # noqa: ANN401 - a field's
-        super().__init__(required=False, strip=False, **options)
-        # Django's own refusal of NUL.
-        self.validators.clear()
 
 
 class ScheduleForm(forms.Form):
