@@ -22,6 +22,8 @@ import structlog
 from django.db import DatabaseError, InterfaceError, connections
 from redis.exceptions import RedisError
 
+from notifications import standstill
+
 log = structlog.get_logger("notify.process")
 
 BEAT_SECONDS: Final = 2.0
@@ -31,6 +33,8 @@ STUCK_SECONDS: Final = 60.0
 GRACE_SECONDS: Final = 7.0
 LAST_SECONDS: Final = 1.0
 STATEMENT_TIMEOUT_MS: Final = 30_000
+# Locks are held for milliseconds. Who waits this long looks whether their holder stands still.
+LOCK_TIMEOUT_MS: Final = 5_000
 FIRST_WAIT_SECONDS: Final = 0.1
 # Work goes on within five seconds of a server's return; the rest of them is for the work.
 LONGEST_WAIT_SECONDS: Final = 2.0
@@ -140,7 +144,8 @@ def single_connection() -> None:
     """
     options = connections["default"].settings_dict["OPTIONS"]
     options.pop("pool", None)
-    options["options"] = f"{options.get('options', '')} -c statement_timeout={STATEMENT_TIMEOUT_MS}".strip()
+    limits = f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS}"
+    options["options"] = f"{options.get('options', '')} {limits}".strip()
 
 
 def _spare_the_collector() -> None:
@@ -209,12 +214,22 @@ def _steps(duty: Duty) -> None:
                 log.warning("process.outage", duty=_name(duty), error=repr(error))
             outage = True
             connections.close_all()
+            if standstill.waited_in_vain(error):
+                _free_the_lock()
             _life.stopping.wait(back_off.next())
         else:
             if outage:
                 log.info("process.outage_over", duty=_name(duty))
             outage = False
             back_off.reset()
+
+
+def _free_the_lock() -> None:
+    try:
+        standstill.end_sessions()
+    except OUTAGES as error:
+        # The step that wanted the lock meets the same outage and says so.
+        log.debug("process.freed_nothing", error=repr(error))
 
 
 def _name(duty: Duty) -> str:

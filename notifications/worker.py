@@ -14,7 +14,7 @@ import structlog
 from django.db import DatabaseError, DataError, IntegrityError
 from redis.exceptions import ResponseError
 
-from notifications import events, failpoints, faults, retries, store, unread
+from notifications import events, failpoints, faults, retries, standstill, store, unread
 from notifications.access import keys
 from notifications.events import Event
 from notifications.exceptions import Invalid, Retry
@@ -31,6 +31,7 @@ BLOCK_MS: Final = 2000
 CLAIM_SECONDS: Final = 2.0
 REPAIR_SECONDS: Final = 5.0
 FORGET_SECONDS: Final = 10.0
+STANDSTILL_SECONDS: Final = 5.0
 MIRROR_KEYS_SECONDS: Final = 30.0
 # How long suspects are handled, one by one, before the next batch has its turn.
 SUSPECTS_SECONDS: Final = 0.5
@@ -73,6 +74,7 @@ class Worker:
             Chore(CLAIM_SECONDS, self._claim),
             Chore(REPAIR_SECONDS, partial(repair_mirrors, shards, announcer)),
             Chore(FORGET_SECONDS, reader.remove_dead_consumers),
+            Chore(STANDSTILL_SECONDS, standstill.end_sessions),
             Chore(MIRROR_KEYS_SECONDS, keys.mirror_all),
         ]
         self._reader_ready = False

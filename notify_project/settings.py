@@ -91,9 +91,11 @@ def _database() -> dict[str, Any]:
     database["OPTIONS"] = {
         **KEEP_ALIVE,
         "connect_timeout": 3,
+        "application_name": "notify",
         **given,
         # A process that stands still in the middle of a transaction (a stopped container, a lost host) holds the locks
         # of the inboxes it touched. The server ends such a transaction; ours take milliseconds between two statements.
+        # What it does not end, notifications/standstill.py does.
         "options": f"{given.get('options', '')} {END_IDLE_TRANSACTIONS}".strip(),
         "pool": {
             "min_size": 0,

@@ -201,31 +201,60 @@ def test_a_worker_that_stood_still_and_goes_on_doubles_nothing(own_stack: Stack)
 
 
 STANDS_STILL_WITH_A_LOCK = """
-import os, signal, django
+import os, signal, struct, django
 django.setup()
-from django.db import transaction
+from django.db import connection, transaction
 from notifications.models import Inbox
+
+def send(kind, body):
+    os.write(connection.connection.pgconn.socket, kind + struct.pack("!i", len(body) + 4) + body)
+
 with transaction.atomic():
     Inbox.objects.select_for_update().get(recipient="alice")
+    {then}
     print("locked", flush=True)
     os.kill(os.getpid(), signal.SIGSTOP)
 """
+BETWEEN_STATEMENTS = "pass"
+# Parsed, and not a word of what to do with it.
+IN_A_HALF_SENT_STATEMENT = r'send(b"P", b"\0SELECT 1\0\0\0")'
+BEFORE_THE_ANSWER_IS_TAKEN = r'send(b"Q", b"SELECT repeat(md5(n::text), 100) FROM generate_series(1, 100000) AS n\0")'
 
 
 @pytest.mark.one_shard_is_enough
-def test_a_process_that_stands_still_in_a_transaction_does_not_hold_an_inbox_for_ever(own_stack: Stack) -> None:
+@pytest.mark.parametrize("then", [BETWEEN_STATEMENTS, IN_A_HALF_SENT_STATEMENT, BEFORE_THE_ANSWER_IS_TAKEN])
+def test_a_process_that_stands_still_in_a_transaction_does_not_hold_an_inbox_for_ever(
+    own_stack: Stack, then: str
+) -> None:
     own_stack.start_web()
     own_stack.start_worker()
     with Api(own_stack) as api:
         accepted = [api.notify("alice")]
         truth.wait_for_rest(own_stack)
         own_stack.env["DJANGO_SETTINGS_MODULE"] = "notify_project.settings"
-        frozen = own_stack.start([sys.executable, "-c", STANDS_STILL_WITH_A_LOCK])
+        frozen = own_stack.start([sys.executable, "-c", STANDS_STILL_WITH_A_LOCK.replace("{then}", then)])
         wait_until(lambda: "locked" in frozen.log(), message="never got the lock")
         accepted.append(api.notify("alice"))
         truth.wait_for_rest(own_stack, timeout=30)
         assert frozen.returncode is None, "it ended, and its locks with it: this showed nothing"
     truth.assert_kept(own_stack, accepted)
+
+
+@pytest.mark.one_shard_is_enough
+def test_who_marks_read_does_not_wait_for_ever_for_a_process_that_stands_still(own_stack: Stack) -> None:
+    own_stack.start_web()
+    own_stack.start_worker()
+    with Api(own_stack) as api:
+        api.notify("alice")
+        truth.wait_for_rest(own_stack)
+        token = api.token("alice")
+        own_stack.env["DJANGO_SETTINGS_MODULE"] = "notify_project.settings"
+        script = STANDS_STILL_WITH_A_LOCK.replace("{then}", IN_A_HALF_SENT_STATEMENT)
+        frozen = own_stack.start([sys.executable, "-c", script])
+        wait_until(lambda: "locked" in frozen.log(), message="never got the lock")
+        as_alice = {"Authorization": f"Bearer {token}"}
+        assert api.post("/api/recipients/alice/read", {"all": True}, **as_alice).status_code == 200
+        assert frozen.returncode is None, "it ended, and its locks with it: this showed nothing"
 
 
 @pytest.mark.parametrize("postgresql_is_there", [True, False])
