@@ -23,6 +23,7 @@ class Death(NamedTuple):
     life: int
     recipient: str
     type: str
+    source_id: UUID | None
     payload: bytes
     readable: bool
     reason: str
@@ -44,6 +45,7 @@ def death_of(letter: Letter) -> Death:
         life=_count(event.life) if event else 0,
         recipient=outline.recipient,
         type=outline.type,
+        source_id=_uuid(event.source_id) if event and event.source_id else None,
         payload=letter.payload,
         readable=event is not None,
         reason=reason,

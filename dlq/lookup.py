@@ -1,9 +1,10 @@
-"""The life of an event that is a dead letter, for whoever asks for the notification."""
+"""What others ask about dead letters: the life of an event that is one, how many a source has."""
 
+from collections.abc import Collection
 from typing import Final
 from uuid import UUID
 
-from django.db.models import Q
+from django.db.models import Count, Q
 
 from dlq import deaths
 from dlq.models import DeadLetter
@@ -32,6 +33,15 @@ def life(event_id: UUID) -> dict[str, object] | None:
         attempts=letter.attempts,
         last_error=letter.error,
     )
+
+
+def dead_of(source_ids: Collection[UUID]) -> dict[UUID, int]:
+    """How many events of each source are dead letters, discarded ones too; those on their way again are none."""
+    dead = DeadLetter.objects.filter(
+        source_id__in=source_ids, status__in=[DeadLetter.Status.DEAD, DeadLetter.Status.DISCARDED]
+    )
+    counted = dead.order_by().values_list("source_id").annotate(Count("pk"))
+    return {source_id: count for source_id, count in counted if source_id is not None}
 
 
 def _as_far_as_known(letter: DeadLetter) -> Event:

@@ -48,6 +48,8 @@ class DeadLetter(models.Model):
     status = models.PositiveSmallIntegerField(choices=Status, default=Status.DEAD)
     recipient = models.CharField(max_length=128, blank=True, db_collation="C")
     type = models.CharField(max_length=100, blank=True)
+    # The bulk job or the schedule that the event came from.
+    source_id = models.UUIDField(null=True, blank=True, editable=False)
     payload = models.BinaryField()
     # Whether the payload is an event that this release can read; one that is not has to be corrected to be replayed.
     readable = models.BooleanField(default=True)
@@ -71,6 +73,7 @@ class DeadLetter(models.Model):
             models.Index(fields=["-last_failed_at", "-id"], name="dead_letter_newest"),
             models.Index(fields=["status", "reason", "fingerprint"], name="dead_letter_cause"),
             models.Index(fields=["recipient"], name="dead_letter_recipient"),
+            models.Index(fields=["source_id"], name="dead_letter_source", condition=models.Q(source_id__isnull=False)),
             # What is still dead, newest first: few among the many that were replayed.
             models.Index(fields=["-last_failed_at", "-id"], name="dead_letter_open", condition=models.Q(status=0)),
             # The recorder's question every second: what is ordered and not yet on its way?

@@ -34,6 +34,7 @@ Kind = Passage.Kind
 SAME_IN_BOTH: Final = (
     "recipient",
     "type",
+    "source_id",
     "payload",
     "readable",
     "reason",

@@ -12,8 +12,7 @@ import math
 import os
 import re
 import time
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated, Any, Final, Literal, get_args, get_type_hints
 
 import msgspec
@@ -192,11 +191,34 @@ def derived_id(recipient: str, unix_ms: int, *parts: str) -> str:
     return _id(unix_ms, int.from_bytes(digest, "big"), recipient)
 
 
+def template(draft: Draft, job_id: str) -> Event:
+    """What all recipients of a bulk job get: an event under the job's own id, for nobody yet."""
+    addressed = accept(draft, job_id, source="bulk", source_id=job_id)
+    return msgspec.structs.replace(addressed, recipient="")
+
+
+def copies(of: Event, recipients: Iterable[str]) -> list[Event]:
+    """The events that a bulk job's template becomes, each under an id derived from job and recipient.
+
+    Made again, they are the same, so whatever is fanned out twice has one effect.
+    """
+    unix_ms, job = accepted_ms(of.id), hashlib.sha256(f"{of.id}\n".encode())
+    made = []
+    for recipient in recipients:
+        digest = job.copy()
+        digest.update(recipient.encode())
+        event_id = _id(unix_ms, int.from_bytes(digest.digest()[:10], "big"), recipient)
+        made.append(msgspec.structs.replace(of, id=event_id, recipient=recipient))
+    return made
+
+
 def _id(unix_ms: int, bits: int, recipient: str) -> str:
     value = (unix_ms << 80) | (bits & ~0xFFFF) | route(recipient)
     value = (value & ~(0xF << 76)) | (0x7 << 76)
     value = (value & ~(0x3 << 62)) | (0x2 << 62)
-    return str(uuid.UUID(int=value))
+    # As str(uuid.UUID(int=value)) has it, in a third of the time.
+    digits = f"{value:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def route(recipient: str) -> int:

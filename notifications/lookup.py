@@ -1,6 +1,6 @@
 """One event's life: wherever it is now, from the stream to the table, or in an app that took it over."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cache
 from uuid import UUID
 
@@ -32,6 +32,17 @@ def life(event_id: UUID) -> dict[str, object] | None:
     if in_flight is not None:
         return representation.life_of_event(in_flight)
     return next((found for look in _elsewhere() if (found := look(event_id)) is not None), None)
+
+
+def dead_of(source_ids: Collection[UUID]) -> dict[UUID, int]:
+    """How many events of each source (a bulk job) were given up, by the app that keeps them."""
+    return _dead_counted_by()(source_ids)
+
+
+@cache
+def _dead_counted_by() -> Callable[[Collection[UUID]], dict[UUID, int]]:
+    counter: Callable[[Collection[UUID]], dict[UUID, int]] = import_string(settings.NOTIFY_DEAD_COUNTED_BY)
+    return counter
 
 
 @cache

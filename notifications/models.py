@@ -4,7 +4,7 @@ from django.db import models
 
 from notifications.access.models import ApiKey
 
-__all__ = ["ApiKey", "Inbox", "Notification"]
+__all__ = ["ApiKey", "Inbox", "Notification", "Tally"]
 
 
 class Inbox(models.Model):
@@ -57,3 +57,19 @@ class Notification(models.Model):
 
     def __str__(self) -> str:
         return f"{self.title} → {self.recipient}"
+
+
+class Tally(models.Model):
+    """How many rows a transaction added for one source, a bulk job: written with them, so that the sum is exact.
+
+    Whoever counts a source takes its tallies away as it adds them up.
+    """
+
+    source_id = models.UUIDField(db_index=True)
+    stored = models.IntegerField()
+
+    class Meta:
+        verbose_name_plural = "tallies"
+
+    def __str__(self) -> str:
+        return f"{self.stored} of {self.source_id}"

@@ -4,6 +4,7 @@ Every change of an inbox locks its `inbox` row first and touches `notification` 
 order: so no two writers wait for each other in a circle, and what a recipient's `seq` orders is commit order.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -16,7 +17,7 @@ from django.utils import timezone
 
 from notifications import failpoints
 from notifications.events import Event
-from notifications.models import Inbox, Notification
+from notifications.models import Inbox, Notification, Tally
 
 SOURCES: Final = {choice.label: choice.value for choice in Notification.Source}
 
@@ -132,6 +133,7 @@ def _write(batch: Sequence[Event]) -> Stored:
         seqs = _assign_seqs(batch, arrivals, inboxes)
         if _insert(batch, seqs, stored_at) < len(batch):
             raise _AlreadyStored
+        _tally(batch)
         failpoints.reach("store.inserted")
     return Stored([StoredEvent(event, seq, stored_at) for event, seq in zip(batch, seqs, strict=True)], inboxes)
 
@@ -169,6 +171,13 @@ def _insert(batch: Sequence[Event], seqs: list[int], stored_at: datetime) -> int
     )
     with _cursor() as cursor:
         return cursor.execute(INSERT_NOTIFICATIONS, (stored_at, *columns), prepare=True).rowcount
+
+
+def _tally(batch: Sequence[Event]) -> None:
+    """Note how many of the rows are of each bulk job: its progress is counted with the rows or not at all."""
+    counts = Counter(event.source_id for event in batch if event.source == "bulk" and event.source_id)
+    if counts:
+        Tally.objects.bulk_create(Tally(source_id=source_id, stored=stored) for source_id, stored in counts.items())
 
 
 def _earlier(events: dict[str, Event]) -> list[StoredEvent]:

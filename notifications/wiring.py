@@ -7,6 +7,7 @@ from django.conf import settings
 
 from notifications.stream.client import Shards, connect
 from notifications.stream.clock import ServerClock
+from notifications.stream.fanout import Fanout
 from notifications.stream.keys import Lane
 from notifications.stream.schedules import Schedules
 from notifications.stream.writer import Writer
@@ -45,6 +46,12 @@ def patient_schedules() -> Schedules:
         patience_ms=int(PATIENCE_SECONDS * 1000 * 0.9),
         memory_seconds=_memory_seconds(),
     )
+
+
+@cache
+def fanout() -> Fanout:
+    """The bulk jobs under way, for whoever looks or steers."""
+    return Fanout(shards())
 
 
 @cache

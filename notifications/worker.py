@@ -14,7 +14,7 @@ import structlog
 from django.db import DatabaseError, DataError, IntegrityError
 from redis.exceptions import ResponseError
 
-from notifications import events, failpoints, faults, retries, standstill, store, unread
+from notifications import chunks, events, failpoints, faults, retries, standstill, store, unread
 from notifications.access import keys
 from notifications.events import Event
 from notifications.exceptions import Invalid, Retry
@@ -123,7 +123,9 @@ class Worker:
         claimed = self._reader.claim()
         # Whoever somebody died over comes last: those beside it are not to wait until it has killed again.
         self._suspects += sorted((entry for entry in claimed if entry.deaths is not None), key=_deaths)
-        self._batch += [entry for entry in claimed if entry.deaths is None]
+        new = [entry for entry in claimed if entry.deaths is None]
+        self._batch += [entry for entry in new if not entry.is_chunk]
+        self._reader.put_off(entry for entry in new if entry.is_chunk)
         if claimed:
             log.info("worker.claimed", entries=len(claimed), suspects=len(self._suspects))
         return bool(claimed)
@@ -132,8 +134,13 @@ class Worker:
         until = time.monotonic() + SUSPECTS_SECONDS
         while self._suspects and time.monotonic() < until:
             suspect = self._suspects[0]
-            self._settle(self._convict(suspect) or self._handle_alone(suspect))
+            self._settle(self._take_apart(suspect) or self._convict(suspect) or self._handle_alone(suspect))
             self._suspects.popleft()
+
+    def _take_apart(self, suspect: Entry) -> list[Outcome]:
+        """A chunk over which a worker died is not tried again as a whole: one of its events, if any, is what kills."""
+        taken = chunks.apart(suspect) if suspect.is_chunk else None
+        return [taken] if taken else []
 
     def _convict(self, suspect: Entry) -> list[Outcome]:
         """Who was alone with its worker when that died, three times, is handled no more."""
@@ -158,13 +165,7 @@ class Worker:
         failpoints.reach("worker.stored")
         self._announcer.stored(stored)
         failpoints.reach("worker.announced")
-        failed = failures + refused
-        if not failed:
-            return [Done(entry, event.id) for entry, event in good]
-        # By identity: the hash of an entry would go through its payload.
-        given_up = {id(failure.entry) for failure in failed}
-        done = [Done(entry, event.id) for entry, event in good if id(entry) not in given_up]
-        return [*done, *map(judge, failed)]
+        return outcomes_of(good, failures + refused)
 
     def _settle(self, outcomes: list[Outcome]) -> None:
         self._reader.settle(outcomes)
@@ -178,15 +179,31 @@ def check(entries: Iterable[Entry]) -> tuple[Pairs, list[Failure]]:
     good: Pairs = []
     failures: list[Failure] = []
     for entry in entries:
-        event = None
         try:
-            event = events.decode(entry.payload)
-            faults.suffer(event)
-        except (Invalid, Retry) as error:
-            failures.append(Failure(entry, event, error))
-        else:
-            good.append((entry, event))
+            found = chunks.events_in(entry)
+        except Invalid as error:
+            failures.append(Failure(entry, None, error))
+            continue
+        for event in found:
+            try:
+                faults.suffer(event)
+            except (Invalid, Retry) as error:
+                failures.append(Failure(entry, event, error))
+            else:
+                good.append((entry, event))
     return good, failures
+
+
+def outcomes_of(good: Pairs, failed: list[Failure]) -> list[Outcome]:
+    """What becomes of each entry. Of a chunk, what failed goes on as events of their own, each with its own fate."""
+    # By identity: the hash of an entry would go through its payload.
+    given_up = {id(failure.entry) for failure in failed}
+    outcomes: list[Outcome] = [
+        Done(entry, event.id) for entry, event in good if not entry.is_chunk and id(entry) not in given_up
+    ]
+    outcomes += chunks.spread(good, [(failure.entry, failure.event) for failure in failed])
+    outcomes += [judge(failure) for failure in failed if failure.event is None or not failure.entry.is_chunk]
+    return outcomes
 
 
 def store_batch(batch: Pairs) -> tuple[Stored, list[Failure]]:
@@ -243,7 +260,7 @@ def _give_up(entry: Entry, reason: str, error: str, attempts: int = 1) -> Dead:
     try:
         event = retries.after_failure(events.decode(entry.payload), error, attempts)
     except Invalid:
-        return Dead(entry, events.outline(entry.payload).id, entry.payload, reason, error, attempts, 0)
+        return Dead(entry, events.outline(entry.payload).id, chunks.whole(entry), reason, error, attempts, 0)
     return Dead(entry, event.id, events.encode(event), reason, error, event.attempts, event.life)
 
 

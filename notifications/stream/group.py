@@ -43,6 +43,23 @@ class Entry(NamedTuple):
         """The event in it; empty where it holds none."""
         return self.fields.get(b"event", b"")
 
+    @property
+    def is_chunk(self) -> bool:
+        """Whether it is a chunk of a bulk job: one event for many."""
+        return b"to" in self.fields
+
+    @property
+    def recipients(self) -> list[str] | None:
+        """Of a chunk of a bulk job, who gets its event; None of any other entry."""
+        to = self.fields.get(b"to")
+        return None if to is None else to.decode(errors="replace").split("\n")
+
+    @property
+    def events(self) -> int:
+        """How many events are in it."""
+        to = self.fields.get(b"to")
+        return 1 if to is None else to.count(b"\n") + 1
+
 
 class GroupReader:
     """One consumer of one group over several streams.

@@ -25,8 +25,9 @@ def shard_of_id(event_id: str, shards: int) -> int:
 
 
 def lane(shard: int, name: Lane) -> str:
-    """STREAM, group `workers`. One entry an event: `event` = the event's JSON. Written by accept.lua and by what
-    moves due events in; entries leave by XDEL when they are settled, never by MAXLEN."""
+    """STREAM, group `workers`. One entry an event: `event` = the event's JSON; or, in `bulk`, one entry a chunk of a
+    bulk job: `event` = what all get, `to` = the recipients, a line each. Written by accept.lua, by what moves due
+    events in, by fan.lua and spread.lua; entries leave by XDEL when they are settled, never by MAXLEN."""
     return f"notify:{{{shard}}}:{name}"
 
 
@@ -39,9 +40,9 @@ def dead_letters(shard: int) -> str:
 
 def inflight(shard: int) -> str:
     """HASH of accepted events that are no rows yet: id → `<state> <place> <where>`: `queued <lane> <entry id>`,
-    `retrying delayed <due ms>` or `dead dlq <entry id> <life>`. Written by accept.lua, settle.lua, move.lua,
-    readmit.lua, fire.lua, step.lua and run.lua; settle.lua takes away what was stored, record.lua what is a dead
-    letter's row."""
+    `retrying delayed <due ms>` or `dead dlq <entry id> <life>`; an event in a chunk is not among them. Written by
+    accept.lua, settle.lua, move.lua, readmit.lua, fire.lua, step.lua, run.lua and spread.lua; settle.lua takes away
+    what was stored, record.lua what is a dead letter's row."""
     return f"notify:{{{shard}}}:inflight"
 
 
@@ -87,9 +88,18 @@ def compared(shard: int) -> str:
     return f"notify:{{{shard}}}:compared"
 
 
+def job(shard: int, job_id: str) -> str:
+    """HASH of a bulk job under way, as it stands in this shard: `state` (`running`, `paused` or `cancelled`),
+    `revision` of the order that says so, `position` (how many of the shard's recipients are in the lane or past it),
+    `rate` (events a second; empty: no limit), `due` (when the next chunk may go, Unix microseconds), `holder` and
+    `until` (which bulk worker is at it, Unix ms). Written by open.lua, steer.lua and fan.lua; deleted when the job is
+    over."""
+    return f"notify:{{{shard}}}:job:{job_id}"
+
+
 def counters(shard: int) -> str:
     """HASH of totals since the first start: `accepted`, `stored`, `retried`, `dead`, `fired` (schedules, each of which
-    is accepted then). Written by accept.lua, settle.lua, fire.lua, step.lua and run.lua."""
+    is accepted then). Written by accept.lua, settle.lua, fire.lua, step.lua, run.lua, fan.lua and spread.lua."""
     return f"notify:{{{shard}}}:counters"
 
 

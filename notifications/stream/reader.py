@@ -1,12 +1,23 @@
 """The worker's side: entries out of the lanes, held until they are settled."""
 
-from collections.abc import Iterable
-from typing import NamedTuple
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
 
 from notifications.stream import keys, scripts
 from notifications.stream.client import Shards
 from notifications.stream.group import Entry, GroupReader
 from notifications.stream.keys import GROUP, LANES, Lane
+
+# Somebody who is just sent something is not to wait for a large batch of bulk: while there is traffic in `live`, and
+# for so long after it, batches of bulk are small.
+POLITE_SECONDS: Final = 2.0
+POLITE_EVENTS: Final = 200
+# Entries of bulk at a time, once they were seen to be chunks of many events each; others can have the rest.
+CHUNKS_AT_ONCE: Final = 5
+# While they are single events again, so many times as many with each look.
+MORE: Final = 4
 
 
 class Done(NamedTuple):
@@ -40,7 +51,15 @@ class Dead(NamedTuple):
     life: int
 
 
-Outcome = Done | Again | Dead
+class Spread(NamedTuple):
+    """A chunk, how many of its events are stored, and the others, which go on as entries of their own: id, payload."""
+
+    entry: Entry
+    stored: int
+    left: Sequence[tuple[str, bytes]]
+
+
+Outcome = Done | Again | Dead | Spread
 
 
 class Reader(GroupReader):
@@ -49,15 +68,55 @@ class Reader(GroupReader):
     def __init__(self, shards: Shards, consumer: str, *, batch_size: int, claim_idle_ms: int) -> None:
         self._lanes = {keys.lane(shard, lane).encode(): (shard, lane) for lane in LANES for shard in shards.each()}
         super().__init__(shards.client, list(self._lanes), group=GROUP, consumer=consumer, claim_idle_ms=claim_idle_ms)
+        self._live = [name for name, (_, lane) in self._lanes.items() if lane == "live"]
+        self._bulk = [name for name, (_, lane) in self._lanes.items() if lane == "bulk"]
+        self._batch_size = batch_size
         self._count_each = max(1, batch_size // shards.count)
+        self._bulk_count = self._count_each
+        self._ahead: deque[Entry] = deque()
+        self._live_at = float("-inf")
 
     def read(self, *, block_ms: int | None) -> list[Entry]:
-        """The next batch: `live` entries if any wait, else `bulk` ones, else whatever comes within `block_ms`."""
-        for lane in LANES:
-            names = [name for name, (_, of) in self._lanes.items() if of == lane]
-            if entries := self._deliver(names, count=self._count_each, block_ms=None):
-                return entries
-        return self._deliver(self._lanes, count=self._count_each, block_ms=block_ms) if block_ms else []
+        """The next batch: `live` entries if any wait, else some of `bulk`, else whatever comes within `block_ms`.
+
+        What is read of `bulk` is handed out in parts, between which `live` has its turn.
+        """
+        if entries := self._deliver(self._live, count=self._count_each, block_ms=None):
+            self._live_at = time.monotonic()
+            return entries
+        if not self._ahead:
+            self._read_ahead(self._deliver(self._bulk, count=self._bulk_count, block_ms=None))
+        if not self._ahead and block_ms:
+            found = self._deliver(self._lanes, count=self._bulk_count, block_ms=block_ms)
+            if live := [entry for entry in found if self._lanes[entry.stream][1] == "live"]:
+                self._live_at = time.monotonic()
+            self._read_ahead([entry for entry in found if self._lanes[entry.stream][1] == "bulk"])
+            if live:
+                return live
+        return self._part_of_bulk()
+
+    def put_off(self, entries: Iterable[Entry]) -> None:
+        """Hand out held entries of `bulk` again, in parts, as if they had just been read."""
+        self._ahead += entries
+
+    def _read_ahead(self, entries: list[Entry]) -> None:
+        self._ahead += entries
+        if any(entry.is_chunk for entry in entries):
+            self._bulk_count = min(self._count_each, CHUNKS_AT_ONCE)
+        else:
+            self._bulk_count = min(self._count_each, self._bulk_count * MORE)
+
+    def _part_of_bulk(self) -> list[Entry]:
+        """As many entries as make a batch, at least one if there is one."""
+        polite = time.monotonic() - self._live_at < POLITE_SECONDS
+        limit = min(POLITE_EVENTS, self._batch_size) if polite else self._batch_size
+        part: list[Entry] = []
+        events = 0
+        while self._ahead and (not part or events + self._ahead[0].events <= limit):
+            entry = self._ahead.popleft()
+            part.append(entry)
+            events += entry.events
+        return part
 
     def settle(self, outcomes: Iterable[Outcome]) -> None:
         """End held entries: what is stored leaves, what failed waits for its next attempt, what is dead is a letter.
@@ -72,6 +131,22 @@ class Reader(GroupReader):
         self._release(outcome.entry for members in per_lane.values() for outcome in members)
 
     def _settle(self, shard: int, lane: Lane, outcomes: list[Outcome]) -> None:
+        spread = [outcome for outcome in outcomes if isinstance(outcome, Spread)]
+        if spread:
+            self._spread(shard, lane, spread)
+        if len(spread) < len(outcomes):
+            self._settle_events(shard, lane, outcomes)
+
+    def _spread(self, shard: int, lane: Lane, chunks: list[Spread]) -> None:
+        arguments: list[str | bytes | int] = [GROUP, lane]
+        for entry, stored, left in chunks:
+            arguments += (entry.entry_id, stored, len(left))
+            for event in left:
+                arguments += event
+        names = [keys.lane(shard, lane), keys.inflight(shard), keys.counters(shard)]
+        scripts.run(self._client, "spread", names, arguments)
+
+    def _settle_events(self, shard: int, lane: Lane, outcomes: list[Outcome]) -> None:
         done = [outcome for outcome in outcomes if isinstance(outcome, Done)]
         again = [outcome for outcome in outcomes if isinstance(outcome, Again)]
         dead = [outcome for outcome in outcomes if isinstance(outcome, Dead)]
