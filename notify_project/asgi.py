@@ -12,7 +12,9 @@ settings.NOTIFY.require("database_url", "redis_url", "secret_key")
 http = get_asgi_application()
 
 from notifications.live.routing import websocket_urlpatterns  # noqa: E402
-from notify_project import ending  # noqa: E402
+from notify_project import bodies, dashboard, ending  # noqa: E402
 
 ending.in_time()
-application = ProtocolTypeRouter({"http": http, "websocket": URLRouter(websocket_urlpatterns)})
+# The last of the others refuses every address that is not known.
+sockets = URLRouter([*dashboard.websocket_urlpatterns, *websocket_urlpatterns])
+application = bodies.from_disk(ProtocolTypeRouter({"http": http, "websocket": sockets}))

@@ -66,6 +66,7 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
         "1,5,15,30,60"
     )
     schedule_retention_days: PositiveInt = 30
+    bulk_retention_days: PositiveInt = 30
     fault_injection: Flag = False
     failpoint: Annotated[str, takes("the name of a failpoint, worker.stored for one", pattern=FAILPOINT)] = ""
     database_pool: Annotated[int, takes("a whole number from 1 to 1000", ge=1, le=1000)] = 16

@@ -33,12 +33,15 @@ INSTALLED_APPS = [
     "channels",
     "notifications",
     "scheduler",
+    "bulk",
     "dlq",
     "notify_project",
 ]
 
 # Where an event's life is looked up that is neither in flight nor a row: f(id) -> its life, or None.
 NOTIFY_LIVES_ELSEWHERE = ["dlq.lookup.life", "scheduler.lookup.life"]
+# Who counts the events of a bulk job that were given up: f(source ids) -> {source id: how many}.
+NOTIFY_DEAD_COUNTED_BY = "dlq.lookup.dead_of"
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",

@@ -16,6 +16,7 @@ urlpatterns = [
     path("readyz", health.readyz),
     path("api/", include("dlq.api.urls")),
     path("api/", include("scheduler.api.urls")),
+    path("api/", include("bulk.api.urls")),
     path("api/", include("notifications.api.urls")),
     path("admin", RedirectView.as_view(url="/admin/")),
     path("admin/", admin.site.urls),

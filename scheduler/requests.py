@@ -1,24 +1,16 @@
 """What a request for a schedule says: an event and a time, in one JSON object. No I/O."""
 
-import math
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from notifications import events, intake
+from notifications import events, intake, when
 from notifications.events import Draft
 from notifications.exceptions import FieldError, Invalid
-from notifications.representation import timestamp_ms
 from scheduler import recurrence, schedule
 from scheduler.recurrence import BadRecurrence, Recurrence
 from scheduler.schedule import About, Schedule
-
-# An appointment that was a moment ago when it was made still counts: clocks differ, and requests take time.
-GRACE_MS: Final = 60_000
-# Where datetime is about to end.
-LAST: Final = datetime(9000, 1, 1, tzinfo=UTC)
 
 TIMES: Final = ("at", "delay", "daily", "cron")
 RECURRING: Final = ("daily", "cron")
@@ -26,9 +18,6 @@ TIMING: Final = (*TIMES, "timezone", "catch_up")
 CONTENT: Final = Draft.__struct_fields__
 
 ONE_TIME: Final = "must have exactly one of: at, delay, daily, cron"
-AT_RULE: Final = "must be a time with its zone (RFC 3339), 2026-12-24T18:00:00Z for one"
-FAR_RULE: Final = "must be before the year 9000"
-DELAY_RULE: Final = "must be a number of seconds, 0 or more"
 TEXT_RULE: Final = "must be a text"
 # No set: what is asked for may be a list, which has no hash.
 CATCH_UPS: Final = ("once", "all")
@@ -142,7 +131,7 @@ def _time(timing: dict[str, msgspec.Raw], now_ms: int) -> tuple[int, About]:
         return _recurring(values, now_ms)
     if misplaced := [FieldError(f"/{name}", RECURRING_ONLY) for name in ("timezone", "catch_up") if name in values]:
         raise Invalid(misplaced)
-    due_ms = _at(values["at"], now_ms) if "at" in values else _after(values["delay"], now_ms)
+    due_ms = when.at(values["at"], now_ms) if "at" in values else when.after(values["delay"], now_ms)
     return due_ms, About(at_ms=due_ms)
 
 
@@ -187,33 +176,6 @@ def _recurring_errors(values: dict[str, object]) -> Iterator[FieldError]:
             yield FieldError(f"/{name}", TEXT_RULE)
     if values.get("catch_up", "once") not in CATCH_UPS:
         yield FieldError("/catch_up", CATCH_UP_RULE)
-
-
-def _at(value: object, now_ms: int) -> int:
-    try:
-        when = msgspec.convert(value, datetime)
-        if when.tzinfo is None:
-            raise Invalid([FieldError("/at", AT_RULE)])
-        when = when.astimezone(UTC)
-    except (msgspec.ValidationError, OverflowError):
-        raise Invalid([FieldError("/at", AT_RULE)]) from None
-    if when >= LAST:
-        raise Invalid([FieldError("/at", FAR_RULE)])
-    due_ms = schedule.unix_ms(when)
-    if due_ms < now_ms - GRACE_MS:
-        past = f"must not be in the past: it is {timestamp_ms(now_ms)} (a time up to 60 seconds ago is taken as now)"
-        raise Invalid([FieldError("/at", past)])
-    return max(due_ms, now_ms)
-
-
-def _after(value: object, now_ms: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
-        raise Invalid([FieldError("/delay", DELAY_RULE)])
-    last_ms = schedule.unix_ms(LAST)
-    # Compared before it is multiplied: a number of four hundred digits is none that a float can be.
-    if value > last_ms or (due_ms := now_ms + math.ceil(value * 1000)) >= last_ms:
-        raise Invalid([FieldError("/delay", f"is too long: the time {FAR_RULE}")])
-    return due_ms
 
 
 def _value(raw: msgspec.Raw) -> object:

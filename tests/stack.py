@@ -257,6 +257,10 @@ class Stack:
         """Start one worker."""
         return self.start(manage("worker"))
 
+    def start_bulk_worker(self) -> Process:
+        """Start one bulk worker."""
+        return self.start(manage("bulk_worker"))
+
     def start_scheduler(self) -> Process:
         """Start one scheduler."""
         return self.start(manage("scheduler"))
@@ -266,7 +270,7 @@ class Stack:
         return self.start(manage("dlq_worker"))
 
     def start(self, command: Sequence[str]) -> Process:
-        """Start any process with the stack's environment, `manage("bulk_worker")` for one."""
+        """Start any process with the stack's environment, `manage("doctor")` for one."""
         log = self.folder / f"process-{len(self._processes) + 1}.log"
         process = Process(command, self.env, log)
         self._processes.append(process)

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.one_shard_is_enough
 
 COMPOSE: dict[str, Any] = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())
 OURS = [name for name, service in COMPOSE["services"].items() if service.get("image") == "notify"]
-BACKGROUND = ("worker", "scheduler", "dlq_worker")
+BACKGROUND = ("worker", "bulk_worker", "scheduler", "dlq_worker")
 GIVEN = {"SECRET_KEY": "a-secret-that-only-this-test-knows-of", "POSTGRES_PASSWORD": "p"}
 
 

@@ -53,6 +53,7 @@ def kinds(*, host: str, port: int, workers: int) -> list[Kind]:
     daphne = ("daphne", "-v", "0", "-b", host, "-p", str(port), "notify_project.asgi:application")
     return [
         Kind("worker", Stage.BACKGROUND, manage("worker"), workers),
+        Kind("bulk_worker", Stage.BACKGROUND, manage("bulk_worker")),
         Kind("scheduler", Stage.BACKGROUND, manage("scheduler")),
         Kind("dlq_worker", Stage.BACKGROUND, manage("dlq_worker")),
         Kind("web", Stage.FRONT, (sys.executable, "-m", *daphne)),

@@ -1,0 +1,208 @@
+"""The fan-out: takes the jobs that are under way from their lists into the bulk lane, chunk by chunk.
+
+Any number of bulk workers may run. Where a job stands is in Redis, in the script that adds its chunks; who fans it out
+holds it for two seconds, so that no two do the same work, and if that one dies another goes on where it was.
+"""
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+from uuid import UUID
+
+import structlog
+from django.db import transaction
+from django.utils import timezone
+
+from bulk import lists, orders
+from bulk.lists import Recipients
+from bulk.models import BulkJob
+from notifications import failpoints, process
+from notifications.process import OUTAGES
+from notifications.stream.fanout import Fanout, Standing
+
+log = structlog.get_logger("notify.bulk")
+
+Status = BulkJob.Status
+
+# How often jobs are looked for, and how long an order waits whose process died before it was carried out.
+LOOK_SECONDS: Final = 0.5
+# How long the lane takes to have room again.
+FULL_SECONDS: Final = 0.02
+# Chunks in the lane of all shards together. More would only be there earlier, and past being stopped.
+LANE_CHUNKS: Final = 20
+LEAST_CHUNKS: Final = 2
+
+
+class FanOut:
+    """One bulk worker's first duty (see notifications/process.py). What it holds in Redis, it holds for two seconds."""
+
+    def __init__(self, fanout: Fanout) -> None:
+        self._fanout = fanout
+        self._limit = max(LEAST_CHUNKS, LANE_CHUNKS // fanout.shards.count)
+        self._jobs: dict[UUID, Running] = {}
+        self._misfits: set[UUID] = set()
+        self._turns = 0
+        self._look_at = float("-inf")
+
+    def step(self) -> None:
+        """Look for jobs where it is time to; give each that is under way a turn; rest where there is no use in more."""
+        if time.monotonic() >= self._look_at:
+            # What an outage kept from being carried out comes first when it is over.
+            self._look_at = float("-inf")
+            self._look()
+            self._look_at = time.monotonic() + LOOK_SECONDS
+        try:
+            wait = self._turn()
+        except OUTAGES:
+            self._look_at = float("-inf")
+            raise
+        process.pause(wait)
+
+    def beat(self) -> None:
+        """Nothing is held that is not let go by itself."""
+
+    def stop(self) -> None:
+        """Nothing is held that is not let go by itself."""
+
+    def _turn(self) -> float:
+        """Give each job a turn, another one first each time; returns how many seconds to rest then."""
+        if not self._jobs:
+            return LOOK_SECONDS
+        if all(length >= self._limit for length in self._fanout.lengths()):
+            return FULL_SECONDS
+        jobs = deque(self._jobs.values())
+        jobs.rotate(-self._turns)
+        self._turns += 1
+        if sum(job.go_on(self._limit) for job in jobs):
+            return 0.0
+        return max(0.0, min(LOOK_SECONDS, *(job.wait_seconds() for job in jobs)))
+
+    def _look(self) -> None:
+        found = {job.pk: job for job in _under_way()}
+        standings = self._fanout.standings(map(str, found))
+        now = {}
+        for job_id, job in found.items():
+            if self._fits(job):
+                obeyed = self._obeyed(job, standings[str(job_id)])
+                now[job_id] = self._jobs.get(job_id) or Running(self._fanout, obeyed)
+                now[job_id].ordered(obeyed, standings[str(job_id)])
+        self._jobs = now
+
+    def _fits(self, job: BulkJob) -> bool:
+        """Whether a job's list is divided into as many shards as there are; another number needs another list."""
+        if orders.fits(self._fanout, job):
+            return True
+        if job.pk not in self._misfits:
+            self._misfits.add(job.pk)
+            log.error("bulk.other_shards", id=str(job.pk), made_for=len(job.shares), shards=self._fanout.shards.count)
+        return False
+
+    def _obeyed(self, job: BulkJob, standings: Sequence[Standing | None]) -> BulkJob:
+        """A job whose every order Redis was told, begun where it is not (any more)."""
+        if job.status == Status.CANCELLED and _was_cut_short(job, standings):
+            self._fanout.close(str(job.pk))
+            job = begin(self._fanout, job.pk) or job
+        elif None in standings or job.status == Status.QUEUED:
+            job = begin(self._fanout, job.pk) or job
+        elif job.applied < job.revision or any(now and now.revision < job.revision for now in standings):
+            job = orders.apply(self._fanout, job)
+        return job
+
+
+def begin(fanout: Fanout, job_id: UUID) -> BulkJob | None:
+    """Begin a job in Redis, for the first time or because Redis lost it; None where it is over.
+
+    One that is begun again begins from nothing: what is stored already is not stored again, as the ids are the same,
+    and what was under way when Redis lost it is not lost with it.
+    """
+    with transaction.atomic():
+        job = BulkJob.objects.select_for_update().defer("payload").get(pk=job_id)
+        if job.finished_at:
+            return None
+        order = orders.order_of(job)
+        if job.status == Status.CANCELLED:
+            # As far as it had got, and no further (Running).
+            order = order._replace(state="running")
+        elif job.started_at:
+            log.warning("bulk.begun_again", id=str(job_id), fanned_out=sum(job.positions))
+        fanout.open(str(job_id), order)
+        fanout.steer(str(job_id), order)
+        job.applied = job.revision
+        if job.status == Status.QUEUED:
+            job.status, job.started_at = Status.RUNNING, timezone.now()
+        job.save(update_fields=["applied", "status", "started_at"])
+    failpoints.reach("bulk.begun")
+    return job
+
+
+class Running:
+    """A job under way, as this bulk worker sees it."""
+
+    def __init__(self, fanout: Fanout, job: BulkJob) -> None:
+        self._fanout = fanout
+        self._id = job.pk
+        self._event = bytes(job.payload)
+        self._lists = [Recipients(job.pk, shard) for shard in fanout.shards.each()]
+        self._next_at = [0.0] * fanout.shards.count
+        self._positions: list[int] = []
+        self._sizes: list[int] = []
+        self._ends: list[int] = []
+
+    def ordered(self, job: BulkJob, standings: Sequence[Standing | None]) -> None:
+        """Take note of what is ordered by now, and of where Redis has the job: one that it lost begins from nothing."""
+        self._positions = [standing.position if standing else 0 for standing in standings]
+        rates = orders.order_of(job).rates
+        self._sizes = [lists.chunk_size(rates[shard] if rates else None) for shard in self._fanout.shards.each()]
+        self._ends = job.positions if job.status == Status.CANCELLED else job.shares
+
+    def go_on(self, limit: int) -> int:
+        """Put what there is room for into the lanes, a few chunks in each; returns how many recipients those are."""
+        return sum(self._fan(shard, limit) for shard in self._fanout.shards.each() if self._may(shard))
+
+    def wait_seconds(self) -> float:
+        """How long until there is use in another turn; infinite where there is nothing to do."""
+        unfinished = [shard for shard in self._fanout.shards.each() if self._positions[shard] < self._ends[shard]]
+        return min((self._next_at[shard] - time.monotonic() for shard in unfinished), default=float("inf"))
+
+    def _may(self, shard: int) -> bool:
+        return self._positions[shard] < self._ends[shard] and time.monotonic() >= self._next_at[shard]
+
+    def _fan(self, shard: int, limit: int) -> int:
+        position = self._positions[shard]
+        chunks = self._lists[shard].chunks(position, self._ends[shard], self._sizes[shard])
+        failpoints.reach("bulk.read")
+        if not chunks:
+            self._rest(shard, LOOK_SECONDS)
+            return 0
+        fanned = self._fanout.fan(
+            str(self._id), shard, position=position, event=self._event, chunks=chunks, limit=limit
+        )
+        failpoints.reach("bulk.fanned")
+        if fanned.what in {"paused", "cancelled", "gone"}:
+            self._rest(shard, LOOK_SECONDS)
+            return 0
+        if fanned.what == "full":
+            self._rest(shard, FULL_SECONDS)
+            return 0
+        self._rest(shard, fanned.wait_ms / 1000)
+        self._positions[shard] = fanned.position
+        return fanned.position - position if fanned.what == "fanned" else 0
+
+    def _rest(self, shard: int, seconds: float) -> None:
+        # No longer than until the next look: an order may come in between.
+        self._next_at[shard] = time.monotonic() + min(seconds, LOOK_SECONDS)
+
+
+def _was_cut_short(job: BulkJob, standings: Sequence[Standing | None]) -> bool:
+    """Whether a cancelled job was just being fanned out again, to where it had got before Redis lost it."""
+    return any(
+        standing and standing.state == "cancelled" and standing.position < position
+        for standing, position in zip(standings, job.positions, strict=True)
+    )
+
+
+def _under_way() -> list[BulkJob]:
+    """The jobs that Redis has something to do with, or should have, oldest first."""
+    jobs = BulkJob.objects.filter(finished_at=None, start_at__lte=timezone.now()).exclude(status=Status.RECEIVING)
+    return [job for job in jobs.order_by("start_at", "pk") if job.status != Status.CANCELLED or sum(job.positions)]
