@@ -171,6 +171,9 @@ def begin(content: Content, by: str) -> Upload:
 def remove(job_id: UUID) -> None:
     """Remove a job that is receiving; one that was queued stays. Where PostgreSQL is away, `forget_abandoned` will."""
     with suppress(DatabaseError, InterfaceError):
+        if not connection.in_atomic_block:
+            # What went wrong may have been this connection, and nothing else.
+            connection.close_if_unusable_or_obsolete()
         _remove(BulkJob.objects.filter(pk=job_id))
 
 

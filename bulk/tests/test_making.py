@@ -1,17 +1,20 @@
 """`POST /api/bulk`: a notification and its list become a job, or nothing at all."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from django.db import InterfaceError, OperationalError, connection
 from django.urls import reverse
 
-from bulk import upload
+from bulk import making, requests, upload
 from bulk.models import BulkJob, Part, Received
+from bulk.recipients import Batch
 from bulk.tests.helpers import list_of
 from conftest import Caller
 from notifications import wiring
@@ -108,17 +111,25 @@ def test_of_many_that_are_no_ids_the_first_hundred_are_told_and_all_are_counted(
 @pytest.mark.parametrize("bad", [1, 99, 30_000])
 def test_a_strict_request_is_all_or_nothing(bad: int, producer: Caller) -> None:
     path = f"{PATH}?strict=1"
-    ids = ["alice"] * 7000 + ["b b"] * bad + ["carol"] * 7000
+    ids = ["alice"] * 30_000 + ["b b"] * bad + ["carol"] * 30_000
     errors = problem(inline(producer, ids, path), 400)["errors"]
     assert [error["pointer"] for error in errors] == [
-        f"/recipients/{place}" for place in range(7000, 7000 + min(bad, 100))
+        f"/recipients/{place}" for place in range(30_000, 30_000 + min(bad, 100))
     ]
     errors = problem(lines(producer, *ids, path=path), 400)["errors"]
-    assert [error["line"] for error in errors] == list(range(7002, 7002 + min(bad, 100)))
+    assert [error["line"] for error in errors] == list(range(30_002, 30_002 + min(bad, 100)))
     assert nothing_is_there()
     assert inline(producer, ["alice"], path).status_code == 202
     assert lines(producer, "alice", path=path).status_code == 202
     assert inline(producer, ["alice", "b b"], f"{PATH}?strict=0").status_code == 202
+
+
+@pytest.mark.one_shard_is_enough
+def test_a_strict_request_is_read_no_further_than_it_takes(producer: Caller) -> None:
+    body = BytesIO(HEAD + b"\nb b" * 1_000_000)
+    here: dict[str, Any] = {"wsgi.input": body, "CONTENT_LENGTH": str(len(body.getvalue()))}
+    problem(lines(producer, path=f"{PATH}?strict=1", **here), 400)
+    assert body.tell() < 1_000_000
 
 
 @pytest.mark.one_shard_is_enough
@@ -208,6 +219,20 @@ def test_a_list_that_breaks_off_starts_nothing(count: int, kind: type[BytesIO], 
     assert lines(producer, **here).json()["total"] == count + 1
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_connection_that_is_lost_over_a_list_starts_nothing() -> None:
+    def batches() -> Iterator[Batch]:
+        yield Batch([f"user-{number}" for number in range(10_000)], [])
+        assert Received.objects.exists()
+        with suppress(OperationalError):
+            connection.cursor().execute("SELECT pg_terminate_backend(pg_backend_pid())")
+        yield Batch([f"user-{number}" for number in range(10_000)], [])
+
+    with pytest.raises((OperationalError, InterfaceError)):
+        making.make(requests.parse(HEAD, upload.now_ms()), batches(), "tests")
+    assert nothing_is_there()
+
+
 @pytest.mark.parametrize("failpoint", ["bulk.received", "bulk.sorted"])
 def test_a_web_that_is_killed_over_a_list_starts_nothing(failpoint: str, tmp_path: Path) -> None:
     """What it leaves behind is nobody's, and is removed an hour later."""
@@ -258,4 +283,3 @@ def test_a_list_is_never_all_in_memory(producer: Caller) -> None:
     lines(producer, **here)
     assert written[-1] >= 10 * len(list(wiring.shards().each()))
     assert written == sorted(written)
-    assert upload.PIECE_SIZE < 10_000

@@ -154,6 +154,18 @@ def test_a_list_that_was_forgotten_takes_no_more_and_is_not_queued() -> None:
     assert not Received.objects.exists()
 
 
+def test_a_list_that_is_queued_takes_no_more() -> None:
+    receiving = begun()
+    receiving.add(["a"])
+    queue(receiving)
+    with pytest.raises(Unavailable):
+        _add_more(receiving)
+    with pytest.raises(Unavailable):
+        receiving.queue(Running(), 0)
+    assert not Received.objects.exists()
+    assert BulkJob.objects.get().total == 1
+
+
 def _add_more(receiving: Upload) -> None:
     receiving.add(["b"])
     receiving.flush()
