@@ -18,6 +18,9 @@ Status = BulkJob.Status
 
 UNDER_WAY: Final = (Status.QUEUED, Status.RUNNING, Status.PAUSED)
 STATES: Final[dict[int, State]] = {Status.PAUSED: "paused", Status.CANCELLED: "cancelled"}
+# Said of an order where Redis is away: PostgreSQL has it, and bulk workers carry it out (fanout.py).
+GIVEN: Final = "Redis does not answer just now. The order is given all the same, and carried out as soon as Redis does."
+
 UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 

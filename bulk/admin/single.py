@@ -24,7 +24,6 @@ Status = BulkJob.Status
 LATE_SECONDS: Final = 5
 RATE_FIELD: Final = "rate"
 BAD_RATE: Final = f"A rate {RATE_RULE}; empty for none."
-GIVEN: Final = "Redis does not answer just now. The order is given all the same, and carried out as soon as Redis does."
 
 # Which orders a job takes; bulk-job.js shows no other.
 TAKES: Final[dict[str, tuple[Status, ...]]] = {
@@ -111,7 +110,7 @@ class SingleJobs(JobPages):
             return to(ONE, job_id)
         except RedisError as error:
             log.warning("admin.unavailable", error=repr(error))
-            warn(request, GIVEN)
+            warn(request, orders.GIVEN)
         else:
             messages.success(request, deed.said)
         log.info(deed.action, id=str(job_id), user_id=request.user.pk, user=name_of(request), **logged)

@@ -16,7 +16,7 @@ from bulk.making import Made
 from bulk.recipients import LineError
 from bulk.requests import Content
 from notifications.access.authentication import caller_of
-from notifications.api.base import accepted, body_of, once_of
+from notifications.api.base import MEDIA_TYPE, accepted, body_of, once_of
 from notifications.api.query import Bounds, asked
 from notifications.exceptions import Invalid
 from notifications.intake import Answer
@@ -33,6 +33,13 @@ class BrokenOff(APIException):
     """The body ended before it was all here. Nothing was started."""
 
     status_code = 400
+    default_detail = __doc__
+
+
+class WrongType(APIException):
+    """The body must be JSON (Content-Type: application/json) or lines (application/x-ndjson)."""
+
+    status_code = 415
     default_detail = __doc__
 
 
@@ -66,6 +73,8 @@ def make(request: Request) -> Response:
     """202 with the job's id, and how many recipients it has. `?strict=1`: 400 where anything in the list is no id."""
     strict = asked(request.query_params.dict(), STRICT).get("strict") == "1"
     media_type = (request.META.get("CONTENT_TYPE") or "").partition(";")[0].strip().lower()
+    if media_type not in {LINES, MEDIA_TYPE}:
+        raise WrongType
     answer = (_of_lines if media_type == LINES else _inline)(request, strict=strict)
     job_id = msgspec.json.decode(answer.body, type=Made).id
     return accepted(answer, reverse("bulk-job", args=[job_id]))

@@ -30,7 +30,6 @@ from notifications.stream.fanout import Fanout
 Rate = Annotated[str, Meta(pattern=rf"^{RATE.pattern}\Z", description=f"{RATE_RULE}; or null for no limit")]
 
 # An order is given as soon as PostgreSQL has it; Redis is told after that.
-GIVEN: Final = "Redis does not answer just now. The order is given all the same, and carried out as soon as Redis does."
 PERHAPS_GIVEN: Final = (
     "PostgreSQL does not answer just now. The order may have been given all the same, and then it is carried out: "
     "look at the job before you repeat it."
@@ -134,7 +133,7 @@ def _ordered(request: Request, give: Callable[[Fanout], BulkJob]) -> Response:
     except (RedisError, OperationalError, InterfaceError) as error:
         server = "Redis" if isinstance(error, RedisError) else "PostgreSQL"
         problems.unavailable[server].warn(server=server, path=request.path, error=repr(error))
-        raise Unconfirmed(GIVEN if server == "Redis" else PERHAPS_GIVEN) from None
+        raise Unconfirmed(orders.GIVEN if server == "Redis" else PERHAPS_GIVEN) from None
 
 
 def _shown(jobs: Sequence[BulkJob]) -> list[dict[str, Any]]:

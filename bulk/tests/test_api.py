@@ -90,13 +90,13 @@ def test_a_job_is_shown_with_all_that_it_is(producer: Caller) -> None:
 
 
 def test_a_job_under_way_is_shown_with_how_far_it_is(producer: Caller) -> None:
-    job = make_running(crowd(1000), rate_limit="36000/h", per_second=12.345)
+    job = make_running(crowd(1000), rate_limit="3600000/h", per_second=12.345)
     fan(job, 100)
     reached = sum(map(len, in_lanes(job)))
     store_rows(job, 30, 20)
     bury(job, 4)
     shown = producer.get(address(job)).json()
-    assert (shown["status"], shown["rate_limit"], shown["rate"]) == ("running", "36000/h", 12.3)
+    assert (shown["status"], shown["rate_limit"], shown["rate"]) == ("running", "3600000/h", 12.3)
     assert (shown["fanned_out"], shown["stored"], shown["failed"]) == (reached, 50, 4)
     assert shown["eta_seconds"] == pytest.approx((1000 - 54) / 12.345, abs=0.1)
     assert shown["started_at"] == timestamp(again(job).started_at or timezone.now())
