@@ -7,14 +7,18 @@ holds it for two seconds, so that no two do the same work, and if that one dies 
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 from uuid import UUID
 
 import structlog
 from django.db import transaction
+from django.db.models import Q
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from bulk import lists, orders
+from bulk.exceptions import Unknown
 from bulk.lists import Recipients
 from bulk.models import BulkJob
 from notifications import failpoints, process
@@ -32,6 +36,8 @@ FULL_SECONDS: Final = 0.02
 # Chunks in the lane of all shards together. More would only be there earlier, and past being stopped.
 LANE_CHUNKS: Final = 20
 LEAST_CHUNKS: Final = 2
+# Where so many events wait for another attempt, or to be recorded as dead letters, nothing is added to them.
+FAILED_EVENTS: Final = 100_000
 
 
 class FanOut:
@@ -40,6 +46,7 @@ class FanOut:
     def __init__(self, fanout: Fanout) -> None:
         self._fanout = fanout
         self._limit = max(LEAST_CHUNKS, LANE_CHUNKS // fanout.shards.count)
+        self._failed_limit = FAILED_EVENTS // fanout.shards.count
         self._jobs: dict[UUID, Running] = {}
         self._misfits: set[UUID] = set()
         self._turns = 0
@@ -67,16 +74,19 @@ class FanOut:
 
     def _turn(self) -> float:
         """Give each job a turn, another one first each time; returns how many seconds to rest then."""
-        if not self._jobs:
+        jobs = deque(job for job in self._jobs.values() if not job.is_all_out())
+        if not jobs:
             return LOOK_SECONDS
-        if all(length >= self._limit for length in self._fanout.lengths()):
+        crowds = enumerate(self._fanout.crowds())
+        room = {shard for shard, (lane, failed) in crowds if lane < self._limit and failed < self._failed_limit}
+        if not room:
             return FULL_SECONDS
-        jobs = deque(self._jobs.values())
         jobs.rotate(-self._turns)
         self._turns += 1
-        if sum(job.go_on(self._limit) for job in jobs):
+        if sum(job.go_on(room, self._limit) for job in jobs):
             return 0.0
-        return max(0.0, min(LOOK_SECONDS, *(job.wait_seconds() for job in jobs)))
+        rest = FULL_SECONDS if len(room) < self._fanout.shards.count else LOOK_SECONDS
+        return max(0.0, min(rest, *(job.wait_seconds(room) for job in jobs)))
 
     def _look(self) -> None:
         found = {job.pk: job for job in _under_way()}
@@ -103,10 +113,11 @@ class FanOut:
         if job.status == Status.CANCELLED and _was_cut_short(job, standings):
             self._fanout.close(str(job.pk))
             job = begin(self._fanout, job.pk) or job
-        elif None in standings or job.status == Status.QUEUED:
+        elif job.status == Status.QUEUED or (None in standings and _is_of_use(job)):
             job = begin(self._fanout, job.pk) or job
         elif job.applied < job.revision or any(now and now.revision < job.revision for now in standings):
-            job = orders.apply(self._fanout, job)
+            with suppress(Unknown):
+                job = orders.apply(self._fanout, job)
         return job
 
 
@@ -117,18 +128,19 @@ def begin(fanout: Fanout, job_id: UUID) -> BulkJob | None:
     and what was under way when Redis lost it is not lost with it.
     """
     with transaction.atomic():
-        job = BulkJob.objects.select_for_update().defer("payload").get(pk=job_id)
-        if job.finished_at:
+        job = BulkJob.objects.select_for_update().defer("payload").filter(pk=job_id, finished_at=None).first()
+        if job is None:
             return None
+        if job.started_at:
+            log.warning("bulk.begun_again", id=str(job_id), fanned_out=sum(job.positions))
         order = orders.order_of(job)
         if job.status == Status.CANCELLED:
-            # As far as it had got, and no further (Running).
-            order = order._replace(state="running")
-        elif job.started_at:
-            log.warning("bulk.begun_again", id=str(job_id), fanned_out=sum(job.positions))
-        fanout.open(str(job_id), order)
-        fanout.steer(str(job_id), order)
-        job.applied = job.revision
+            # As far as it had got, and no further. Where it is begun already, it is whoever cancels that stops it.
+            fanout.open(str(job_id), order._replace(state="running"))
+        else:
+            fanout.open(str(job_id), order)
+            fanout.steer(str(job_id), order)
+            job.applied = job.revision
         if job.status == Status.QUEUED:
             job.status, job.started_at = Status.RUNNING, timezone.now()
         job.save(update_fields=["applied", "status", "started_at"])
@@ -154,21 +166,34 @@ class Running:
         self._positions = [standing.position if standing else 0 for standing in standings]
         rates = orders.order_of(job).rates
         self._sizes = [lists.chunk_size(rates[shard] if rates else None) for shard in self._fanout.shards.each()]
-        self._ends = job.positions if job.status == Status.CANCELLED else job.shares
+        self._ends = orders.ends(job)
+        for shard in self._fanout.shards.each():
+            if job.status == Status.PAUSED or not self._has_more(shard):
+                self._lists[shard].forget()
 
-    def go_on(self, limit: int) -> int:
-        """Put what there is room for into the lanes, a few chunks in each; returns how many recipients those are."""
-        return sum(self._fan(shard, limit) for shard in self._fanout.shards.each() if self._may(shard))
+    def is_all_out(self) -> bool:
+        """Whether nothing is left to be fanned out."""
+        return not any(self._has_more(shard) for shard in self._fanout.shards.each())
 
-    def wait_seconds(self) -> float:
-        """How long until there is use in another turn; infinite where there is nothing to do."""
-        unfinished = [shard for shard in self._fanout.shards.each() if self._positions[shard] < self._ends[shard]]
+    def go_on(self, room: set[int], limit: int) -> int:
+        """Put what there is room for into the lanes, a few chunks in each; returns how many recipients those are.
+
+        `room`: the shards whose lanes are not full; one that turns out to be is taken away.
+        """
+        return sum(self._fan(shard, room, limit) for shard in sorted(room) if self._may(shard))
+
+    def wait_seconds(self, room: set[int]) -> float:
+        """How long until there is use in another turn; infinite where there is nothing to do in these shards."""
+        unfinished = [shard for shard in room if self._has_more(shard)]
         return min((self._next_at[shard] - time.monotonic() for shard in unfinished), default=float("inf"))
 
-    def _may(self, shard: int) -> bool:
-        return self._positions[shard] < self._ends[shard] and time.monotonic() >= self._next_at[shard]
+    def _has_more(self, shard: int) -> bool:
+        return self._positions[shard] < self._ends[shard]
 
-    def _fan(self, shard: int, limit: int) -> int:
+    def _may(self, shard: int) -> bool:
+        return self._has_more(shard) and time.monotonic() >= self._next_at[shard]
+
+    def _fan(self, shard: int, room: set[int], limit: int) -> int:
         position = self._positions[shard]
         chunks = self._lists[shard].chunks(position, self._ends[shard], self._sizes[shard])
         failpoints.reach("bulk.read")
@@ -183,7 +208,7 @@ class Running:
             self._rest(shard, LOOK_SECONDS)
             return 0
         if fanned.what == "full":
-            self._rest(shard, FULL_SECONDS)
+            room.discard(shard)
             return 0
         self._rest(shard, fanned.wait_ms / 1000)
         self._positions[shard] = fanned.position
@@ -204,5 +229,12 @@ def _was_cut_short(job: BulkJob, standings: Sequence[Standing | None]) -> bool:
 
 def _under_way() -> list[BulkJob]:
     """The jobs that Redis has something to do with, or should have, oldest first."""
-    jobs = BulkJob.objects.filter(finished_at=None, start_at__lte=timezone.now()).exclude(status=Status.RECEIVING)
-    return [job for job in jobs.order_by("start_at", "pk") if job.status != Status.CANCELLED or sum(job.positions)]
+    jobs = BulkJob.objects.filter(finished_at=None).exclude(status=Status.RECEIVING)
+    # By PostgreSQL's clock, which said when they begin. A cancelled one does not wait for its time.
+    jobs = jobs.filter(Q(start_at__lte=Now()) | Q(status=Status.CANCELLED))
+    return [job for job in jobs.order_by("start_at", "pk") if _is_of_use(job) or job.applied < job.revision]
+
+
+def _is_of_use(job: BulkJob) -> bool:
+    """Whether there is anything to fan out; of a cancelled job, what Redis may have lost again."""
+    return job.status != Status.CANCELLED or any(job.positions)

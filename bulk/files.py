@@ -1,6 +1,7 @@
 """Lists of recipients in files: plain, CSV or NDJSON, read a piece at a time."""
 
 import csv
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator
 from io import TextIOWrapper
 from itertools import islice
@@ -45,9 +46,12 @@ def read(file: BinaryIO, kind: Format, column: str | None, count: Callable[[int]
 
 
 def _blocks(file: BinaryIO, count: Callable[[int], object]) -> Iterator[bytes]:
+    first = True
     while block := file.read(BLOCK_BYTES):
         count(len(block))
-        yield block
+        # A spreadsheet's or an editor's mark that the text is UTF-8 is no part of the first id.
+        yield block.removeprefix(BOM_UTF8) if first else block
+        first = False
 
 
 def _csv(file: BinaryIO, column: str | None, count: Callable[[int], object]) -> Iterator[Batch]:
@@ -84,7 +88,7 @@ def _ndjson(file: BinaryIO, column: str, count: Callable[[int], object]) -> Iter
             line += 1
             if not text.strip():
                 continue
-            value = _value(text, column)
+            value = _value(text.removeprefix(BOM_UTF8) if line == 1 else text, column)
             if isinstance(value, str) and events.fits(value, Recipient):
                 batch.ids.append(value)
             else:

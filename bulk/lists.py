@@ -27,6 +27,10 @@ class Recipients:
         """Some chunks of recipients from a position on, none past `end`. Empty where the list is gone."""
         return list(self._chunks(position, end, size))
 
+    def forget(self) -> None:
+        """Keep no part in memory."""
+        self._number, self._part = -1, []
+
     def _chunks(self, position: int, end: int, size: int) -> Iterator[list[str]]:
         for _ in range(CHUNKS_AT_ONCE):
             number, offset = divmod(position, PART_SIZE)

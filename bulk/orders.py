@@ -74,7 +74,9 @@ def apply(fanout: Fanout, job: BulkJob) -> BulkJob:
         reached = fanout.steer(str(job.pk), order_of(job))
     failpoints.reach("bulk.steered")
     with transaction.atomic():
-        now = BulkJob.objects.select_for_update().defer("payload").get(pk=job.pk)
+        now = BulkJob.objects.select_for_update().defer("payload").filter(pk=job.pk).first()
+        if now is None:
+            raise Unknown
         now.positions = furthest(now, reached)
         now.applied = max(now.applied, job.revision)
         now.save(update_fields=["positions", "applied"])
@@ -92,7 +94,13 @@ def order_of(job: BulkJob) -> Order:
     if job.rate_limit:
         # Each shard has its part of the rate, as it has of the list: so all come to their end at the same time.
         rates = [events_a_second(job.rate_limit) * share / job.total for share in job.shares]
-    return Order(STATES.get(job.status, "running"), job.revision, rates)
+    return Order(STATES.get(job.status, "running"), job.revision, rates, ends(job))
+
+
+def ends(job: BulkJob) -> list[int]:
+    """By shard, how many recipients are to be fanned out: of a cancelled job, as many as had been."""
+    found: list[int] = job.positions if job.status == Status.CANCELLED else job.shares
+    return found
 
 
 def events_a_second(rate: str) -> float:

@@ -6,6 +6,7 @@ Any number of bulk workers may do it: a job is counted under its row's lock, by 
 import math
 import time
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -54,6 +55,7 @@ class Progress:
             Chore(HOUR_SECONDS, upload.forget_abandoned),
             Chore(HOUR_SECONDS, once.forget),
             Chore(HOUR_SECONDS, prune),
+            Chore(HOUR_SECONDS, partial(close_finished, fanout)),
         ]
 
     def step(self) -> None:
@@ -80,13 +82,15 @@ def count(fanout: Fanout, job_id: UUID) -> None:
         if job is None or _was_counted_just_now(job):
             return
         before = Counts(sum(job.positions), job.stored, job.failed)
-        job.positions = orders.furthest(job, _positions(fanout, job))
+        reached = _positions(fanout, job)
+        job.positions = orders.furthest(job, reached)
         job.stored += _take_tallies(job_id)
         job.failed = lookup.dead_of([job_id]).get(job_id, 0)
         now = Counts(sum(job.positions), job.stored, job.failed)
         job.per_second = _rate(job, _settled(now) - _settled(before), timezone.now())
         job.counted_at = timezone.now()
-        _end_if_over(job, now)
+        if _is_all_out(fanout, job, reached):
+            _end_if_settled(job, now)
         job.save(update_fields=["status", "stored", "failed", "positions", "per_second", "counted_at", "finished_at"])
         failpoints.reach("bulk.counted")
     if now != before or job.finished_at or job.per_second >= LEAST_RATE:
@@ -106,15 +110,28 @@ def prune() -> int:
     return rows.get("bulk.BulkJob", 0)
 
 
-def _end_if_over(job: BulkJob, now: Counts) -> None:
-    """A job is over when all that was fanned out, and is not to be stopped any more, is a row or a dead letter."""
-    if job.status == Status.CANCELLED:
+def close_finished(fanout: Fanout) -> None:
+    """Take from Redis what a process left there that died as a job was over."""
+    lately = timezone.now() - timedelta(seconds=2 * HOUR_SECONDS)
+    for job_id in BulkJob.objects.filter(finished_at__gt=lately).values_list("pk", flat=True):
+        fanout.close(str(job_id))
+
+
+def _is_all_out(fanout: Fanout, job: BulkJob, reached: list[int | None]) -> bool:
+    """Whether all of a job that is to be fanned out has been, as Redis has it now: one that lost it begins anew."""
+    if job.status == Status.CANCELLED and job.applied < job.revision:
         # What was fanned out is known when Redis was told.
-        over = job.applied == job.revision and _settled(now) >= now.fanned_out
-    else:
-        over = _settled(now) >= job.total
-        job.status = Status.DONE if over else job.status
-    if over:
+        return False
+    if not orders.fits(fanout, job):
+        return True
+    return all(end == 0 or (now or 0) >= end for now, end in zip(reached, orders.ends(job), strict=True))
+
+
+def _end_if_settled(job: BulkJob, now: Counts) -> None:
+    """End a job of which all that was fanned out is a row or a dead letter."""
+    cancelled = job.status == Status.CANCELLED
+    if _settled(now) >= (now.fanned_out if cancelled else job.total):
+        job.status = job.status if cancelled else Status.DONE
         job.finished_at = job.counted_at = timezone.now()
         # Of what is over, the rate is that of all its time.
         took = (job.finished_at - job.started_at).total_seconds() if job.started_at else 0
@@ -150,7 +167,8 @@ def _rate(job: BulkJob, more: int, now: datetime) -> float:
 
 
 def _was_counted_just_now(job: BulkJob) -> bool:
-    return job.counted_at is not None and timezone.now() - job.counted_at < JUST_NOW
+    # Of two hosts, one's clock may be ahead.
+    return job.counted_at is not None and abs(timezone.now() - job.counted_at) < JUST_NOW
 
 
 def _under_way() -> list[UUID]:

@@ -61,13 +61,13 @@ def of_list(document: msgspec.Raw, at: str) -> Batch:
     """The ids in a JSON array that stands at the pointer `at`. Raises Invalid where it is none, or too long."""
     try:
         raws = _raws_decoder.decode(document)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         raise Invalid([FieldError(at, INLINE_RULE)]) from None
     if not 1 <= len(raws) <= MAX_INLINE:
         raise Invalid([FieldError(at, INLINE_RULE)])
     try:
         return Batch(_many_decoder.decode(document), [])
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return _one_by_one(raws, _of_json, lambda place, rule: FieldError(f"{at}/{place}", rule))
 
 
@@ -168,7 +168,7 @@ def _of_json(document: bytes | msgspec.Raw) -> str:
         return _one_decoder.decode(document)
     except msgspec.ValidationError:
         raise _NoId(RECIPIENT_RULE) from None
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise _NoId(STRING_RULE) from None
 
 

@@ -4,7 +4,8 @@ from collections.abc import Collection
 from typing import Final
 from uuid import UUID
 
-from django.db.models import Count, Q
+from django.db.models import Count, Exists, OuterRef, Q
+from django.db.models.functions import Coalesce
 
 from dlq import deaths
 from dlq.models import DeadLetter
@@ -36,9 +37,13 @@ def life(event_id: UUID) -> dict[str, object] | None:
 
 
 def dead_of(source_ids: Collection[UUID]) -> dict[UUID, int]:
-    """How many events of each source are dead letters, discarded ones too; those on their way again are none."""
+    """How many events of each source are dead letters, discarded ones too; those on their way again are none.
+
+    Nor is one that became a row after all: it would count as both.
+    """
+    row = Notification.objects.filter(pk=Coalesce(OuterRef("replayed_as"), OuterRef("pk")))
     dead = DeadLetter.objects.filter(
-        source_id__in=source_ids, status__in=[DeadLetter.Status.DEAD, DeadLetter.Status.DISCARDED]
+        ~Exists(row), source_id__in=source_ids, status__in=[DeadLetter.Status.DEAD, DeadLetter.Status.DISCARDED]
     )
     counted = dead.order_by().values_list("source_id").annotate(Count("pk"))
     return {source_id: count for source_id, count in counted if source_id is not None}

@@ -260,7 +260,9 @@ def _give_up(entry: Entry, reason: str, error: str, attempts: int = 1) -> Dead:
     try:
         event = retries.after_failure(events.decode(entry.payload), error, attempts)
     except Invalid:
-        return Dead(entry, events.outline(entry.payload).id, chunks.whole(entry), reason, error, attempts, 0)
+        # A chunk has no id of its own: its job's is that of all its chunks, and of a letter there is one for an id.
+        event_id = "" if entry.is_chunk else events.outline(entry.payload).id
+        return Dead(entry, event_id, chunks.whole(entry), reason, error, attempts, 0)
     return Dead(entry, event.id, events.encode(event), reason, error, event.attempts, event.life)
 
 

@@ -58,7 +58,13 @@ class Gateway:
     async def _make(cls) -> "Gateway":
         layer = get_channel_layer()
         channel: str = await layer.new_channel("dashboards.")
-        await layer.group_add(GROUP, channel)
+        try:
+            await layer.group_add(GROUP, channel)
+        except BaseException:
+            # Or it would be told everything, and nobody would take it.
+            with contextlib.suppress(Exception):
+                await layer.group_discard(GROUP, channel)
+            raise
         return cls(channel)
 
     async def _receive(self) -> None:

@@ -12,12 +12,13 @@ import pytest
 from notify_project.local.children import PROJECT
 from tests.chaos import ledger
 from tests.chaos.deployment import RETRY_DELAYS, TARGETS
-from tests.chaos.facts import Facts, Inbox, Letter, Row
+from tests.chaos.facts import Facts, Inbox, Job, Letter, Row
 from tests.chaos.faults import Done
+from tests.chaos.findings import Wrong
 from tests.chaos.ledger import Ledger, Line, What
 from tests.chaos.plan import SERVERS, Action, Kind, Plan
 from tests.chaos.report import counts_of, delay_of
-from tests.chaos.verdict import Wrong, judge, judge_process
+from tests.chaos.verdict import judge, judge_process
 from tests.stack import clean_environment
 
 pytestmark = pytest.mark.one_shard_is_enough
@@ -138,6 +139,69 @@ def test_a_corrected_letter_has_to_become_a_row() -> None:
     assert wrongs([sent, ordered], [], [closed]) == [Wrong.LOST]
 
 
+BULK_RECIPIENTS = "alice bob carol"
+
+
+def said(what: What = What.BULK, kind: Kind = Kind.PLAIN, detail: str = "") -> Line:
+    """A line of the ledger about the bulk job `job-1`."""
+    return Line(what=what, when=BEGUN, number=1, id="job-1", recipient=BULK_RECIPIENTS, kind=kind, detail=detail)
+
+
+def bulk_rows(*recipients: str, attempts: int = 1) -> list[Row]:
+    """The rows that came of it."""
+    return [
+        replace(row(1, attempts=attempts), recipient=recipient, number=None, job="job-1") for recipient in recipients
+    ]
+
+
+DONE = Job("job-1", "Bulk 1", "done", 3, 3, 0)
+CUT = Job("job-1", "Bulk 1", "cancelled", 2, 2, 0)
+CANCELLED = [said(), said(What.BULK_MAY_BE_CANCELLED), said(What.BULK_CANCELLED, detail="2")]
+ALL, SOME = ("alice", "bob", "carol"), ("alice", "bob")
+
+
+@pytest.mark.parametrize(
+    ("lines", "job", "recipients", "wrong"),
+    [
+        ([said()], DONE, ALL, set()),
+        ([said(), said()], DONE, ALL, set()),
+        (CANCELLED, CUT, SOME, set()),
+        (CANCELLED[:2], CUT, SOME, set()),
+        (CANCELLED[:2], DONE, ALL, set()),
+        ([], DONE, ALL, set()),
+        ([said()], None, (), {Wrong.LOST}),
+        ([said()], DONE, SOME, {Wrong.LOST, Wrong.DRIFTED}),
+        ([said()], replace(DONE, stored=2), SOME, {Wrong.LOST}),
+        ([said()], DONE, (*SOME, "bob"), {Wrong.LOST, Wrong.DOUBLED}),
+        ([said()], replace(DONE, stored=4), (*ALL, "dave"), {Wrong.DOUBLED}),
+        ([said()], replace(DONE, failed=1), ALL, {Wrong.DRIFTED}),
+        ([said()], replace(DONE, status="running"), ALL, {Wrong.LEFT_OVER}),
+        ([said()], CUT, SOME, {Wrong.LOST}),
+        (CANCELLED, replace(CUT, stored=3), ALL, {Wrong.DRIFTED}),
+        (CANCELLED, replace(CUT, stored=1), ("alice",), {Wrong.DRIFTED}),
+        (CANCELLED[:2], replace(CUT, stored=1), ("alice",), {Wrong.DRIFTED}),
+        ([], None, ALL, {Wrong.DOUBLED}),
+    ],
+)
+def test_a_bulk_job_is_exact_or_a_finding(
+    lines: list[Line], job: Job | None, recipients: tuple[str, ...], wrong: set[Wrong]
+) -> None:
+    facts = Facts(rows=bulk_rows(*recipients), jobs=[job] if job else [])
+    assert {finding.wrong for finding in judge(lines, facts)} == wrong
+
+
+def test_a_bulk_job_that_was_made_twice_is_doubled() -> None:
+    facts = Facts(rows=bulk_rows(*ALL), jobs=[DONE, Job("job-2", "Bulk 1", "done", 0, 0, 0)])
+    assert [finding.wrong for finding in judge([said()], facts)] == [Wrong.DOUBLED]
+
+
+def test_attempts_in_a_bulk_job_are_counted_too() -> None:
+    facts = Facts(rows=bulk_rows(*ALL), jobs=[DONE])
+    assert [finding.wrong for finding in judge([said(kind=Kind.FAILS_ONCE)], facts)] == [Wrong.ATTEMPTS]
+    facts = Facts(rows=bulk_rows(*ALL, attempts=2), jobs=[DONE])
+    assert judge([said(kind=Kind.FAILS_ONCE)], facts) == []
+
+
 INBOX = Inbox(seq=2, unread=2, version=2, mirror="2 2 2", by_api=2, by_socket=2)
 
 
@@ -233,6 +297,9 @@ def test_a_plan_of_a_minute_breaks_everything_and_sends_everything() -> None:
     }
     assert any(request.again is not None for request in requests)
     assert all(request.key for request in requests if request.again is not None)
+    bulks = [bulk for sender in plan.bulks for bulk in sender]
+    assert len({bulk.key for bulk in bulks}) == len({bulk.title for bulk in bulks}) == len(bulks) >= 10
+    assert {change.what for bulk in bulks for change in bulk.changes} == {"pause", "resume", "rate", "cancel"}
 
 
 def test_a_ledger_holds_what_was_written_to_it(tmp_path: Path) -> None:

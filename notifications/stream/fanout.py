@@ -21,11 +21,16 @@ What = Literal["fanned", "full", "held", "stale", "paused", "cancelled", "gone"]
 
 
 class Order(NamedTuple):
-    """What a job is to do: the newer revision counts. `rates`: events a second by shard; None: no limit."""
+    """What a job is to do: the newer revision counts.
+
+    `rates`: events a second by shard; None: no limit. `ends`: how many recipients of each shard are to be fanned out,
+    which is said once, when it is begun; None: all that there are.
+    """
 
     state: State
     revision: int
     rates: Sequence[float] | None
+    ends: Sequence[int] | None = None
 
 
 class Standing(NamedTuple):
@@ -34,6 +39,13 @@ class Standing(NamedTuple):
     state: State
     revision: int
     position: int
+
+
+class Crowd(NamedTuple):
+    """What a shard holds: entries in the bulk lane, and events that failed and wait for what is next."""
+
+    lane: int
+    failed: int
 
 
 class Fanned(NamedTuple):
@@ -74,13 +86,15 @@ class Fanout:
         answers = iter(pipe.execute())
         return {job_id: [_standing(next(answers)) for _ in self.shards.each()] for job_id in names}
 
-    def lengths(self) -> list[int]:
-        """How many entries the bulk lane of each shard holds."""
+    def crowds(self) -> list[Crowd]:
+        """What each shard holds."""
         pipe = self.shards.client.pipeline(transaction=False)
         for shard in self.shards.each():
             pipe.xlen(keys.lane(shard, LANE))
-        lengths: list[int] = pipe.execute()
-        return lengths
+            pipe.zcard(keys.delayed(shard))
+            pipe.xlen(keys.dead_letters(shard))
+        answers = iter(pipe.execute())
+        return [Crowd(next(answers), next(answers) + next(answers)) for _ in self.shards.each()]
 
     def fan(
         self, job_id: str, shard: int, *, position: int, event: bytes, chunks: Sequence[Sequence[str]], limit: int
@@ -102,8 +116,10 @@ class Fanout:
 
     def _calls(self, job_id: str, order: Order) -> list[tuple[list[str], list[str | int]]]:
         rates = ["" if order.rates is None else f"{order.rates[shard]:.9g}" for shard in self.shards.each()]
+        ends = ["" if order.ends is None else order.ends[shard] for shard in self.shards.each()]
         return [
-            ([keys.job(shard, job_id)], [order.state, order.revision, rates[shard]]) for shard in self.shards.each()
+            ([keys.job(shard, job_id)], [order.state, order.revision, rates[shard], ends[shard]])
+            for shard in self.shards.each()
         ]
 
 

@@ -91,9 +91,9 @@ def compared(shard: int) -> str:
 def job(shard: int, job_id: str) -> str:
     """HASH of a bulk job under way, as it stands in this shard: `state` (`running`, `paused` or `cancelled`),
     `revision` of the order that says so, `position` (how many of the shard's recipients are in the lane or past it),
-    `rate` (events a second; empty: no limit), `due` (when the next chunk may go, Unix microseconds), `holder` and
-    `until` (which bulk worker is at it, Unix ms). Written by open.lua, steer.lua and fan.lua; deleted when the job is
-    over."""
+    `end` (how many are to be; empty: all), `rate` (events a second; empty: no limit), `due` (when the next chunk may
+    go, Unix microseconds), `holder` and `until` (which bulk worker is at it, Unix ms). Written by open.lua, steer.lua
+    and fan.lua; deleted when the job is over."""
     return f"notify:{{{shard}}}:job:{job_id}"
 
 

@@ -85,7 +85,7 @@ def test_each_shard_stands_for_itself(fanout: Fanout, shards: Shards) -> None:
     found = fanout.standings([JOB, OTHER])
     assert found[JOB] == [Standing("running", 1, shard + 1) for shard in shards.each()]
     assert found[OTHER] == [None for _ in shards.each()]
-    assert fanout.lengths() == [1 for _ in shards.each()]
+    assert fanout.crowds() == [(1, 0) for _ in shards.each()]
 
 
 def test_the_lane_holds_no_more_than_it_may(fanout: Fanout, shards: Shards) -> None:

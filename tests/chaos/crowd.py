@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from tests.api import Api
+from tests.chaos.bulks import BulkSender
 from tests.chaos.clock import Caller, Clock, Part
 from tests.chaos.deployment import Deployment
 from tests.chaos.followers import Follower
@@ -28,7 +29,8 @@ class Crowd:
         self.producers = [Producer(clock, caller(), promises, requests) for requests in plan.producers]
         self.reading = Reading(clock, caller(), plan.reads, self.followers)
         self.operator = Operator(clock, caller(), promises, plan.orders)
-        self._callers: tuple[Part, ...] = (*self.producers, self.reading, self.operator)
+        self.bulk_senders = [BulkSender(clock, caller(), promises, bulks) for bulks in plan.bulks]
+        self._callers: tuple[Part, ...] = (*self.producers, *self.bulk_senders, self.reading, self.operator)
         self._everybody: tuple[Part, ...] = (*self.followers.values(), *self._callers)
 
     def start(self) -> None:
@@ -60,7 +62,8 @@ class Crowd:
         counts = Counter[str]()
         for producer in self.producers:
             counts.update(producer.counts)
-        for prefix, others in (("reads", self.reading.counts), ("replays", self.operator.counts)):
+        others_counts = [("bulks", sender.counts) for sender in self.bulk_senders]
+        for prefix, others in (*others_counts, ("reads", self.reading.counts), ("replays", self.operator.counts)):
             counts.update({f"{prefix}: {what}": count for what, count in others.items()})
         return counts
 

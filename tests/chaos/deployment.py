@@ -25,6 +25,7 @@ SETTINGS: Final = {
 BACKGROUND: Final = {
     "worker 1": "worker",
     "worker 2": "worker",
+    "bulk worker": "bulk_worker",
     "scheduler": "scheduler",
     "dlq worker": "dlq_worker",
 }

@@ -15,11 +15,13 @@ from tests.chaos.followers import Follower
 from tests.stack import Stack
 
 ROWS: Final = """
-    SELECT id::text, (data->>'number')::int, recipient, seq, attempts, read_at IS NULL, stored_at
+    SELECT id::text, (data->>'number')::int, recipient, seq, attempts, read_at IS NULL, stored_at,
+        CASE source WHEN 2 THEN source_id::text END
     FROM notifications_notification ORDER BY recipient, seq
 """
 INBOXES: Final = "SELECT recipient, seq, unread, version FROM notifications_inbox"
 LETTERS: Final = "SELECT id::text, status, payload, recipient, reason, error, attempts, life FROM dlq_deadletter"
+JOBS: Final = "SELECT id::text, title FROM bulk_bulkjob WHERE status <> 0"
 STATUSES: Final = ("dead", "replaying", "replayed", "discarded")
 
 
@@ -34,6 +36,7 @@ class Row:
     attempts: int
     unread: bool
     stored_at: datetime
+    job: str | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,18 @@ class Letter:
     error: str
     attempts: int
     life: int
+
+
+@dataclass(frozen=True)
+class Job:
+    """A bulk job, as the API shows it."""
+
+    id: str
+    title: str
+    status: str
+    fanned_out: int
+    stored: int
+    failed: int
 
 
 @dataclass(frozen=True)
@@ -71,6 +86,7 @@ class Facts:
 
     rows: list[Row] = field(default_factory=list)
     letters: list[Letter] = field(default_factory=list)
+    jobs: list[Job] = field(default_factory=list)
     inboxes: Mapping[str, Inbox] = field(default_factory=dict)
     seen: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
     contradictions: list[str] = field(default_factory=list)
@@ -85,6 +101,7 @@ def gather(
     return Facts(
         rows=[Row(*row) for row in stack.sql(ROWS)],
         letters=letters(stack),
+        jobs=[job(caller, *row) for row in stack.sql(JOBS)],
         inboxes=inboxes(stack, caller, followers),
         seen={follower.recipient: dict(follower.seen) for follower in followers},
         contradictions=[f"{follower.recipient}: {what}" for follower in followers for what in follower.contradictions],
@@ -99,6 +116,15 @@ def letters(stack: Stack) -> list[Letter]:
         Letter(letter_id, STATUSES[status], number_in(payload), *others)
         for letter_id, status, payload, *others in stack.sql(LETTERS)
     ]
+
+
+def job(caller: Caller, job_id: str, title: str) -> Job:
+    """A bulk job, as the API shows it; with no status where it does not."""
+    answer = caller.call(0, "GET", f"/api/bulk/{job_id}")
+    if not answer.is_success:
+        return Job(job_id, title, f"not shown: {answer.status_code}", 0, 0, 0)
+    shown = answer.json()
+    return Job(job_id, title, *(shown[name] for name in ("status", "fanned_out", "stored", "failed")))
 
 
 def inboxes(stack: Stack, caller: Caller, followers: Collection[Follower]) -> dict[str, Inbox]:

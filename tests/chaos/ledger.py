@@ -18,6 +18,9 @@ class What(StrEnum):
     ORDERED = "ordered"  # its letter is to be replayed, as it is
     CORRECTED = "corrected"  # its letter is to be replayed without the fault
     MAY_BE_CORRECTED = "may-be-corrected"  # the same, and the answer was lost
+    BULK = "bulk"  # 202: a bulk job, its recipients with a space between two
+    BULK_MAY_BE_CANCELLED = "bulk-may-be-cancelled"  # it is about to be; nobody may ever say that it was
+    BULK_CANCELLED = "bulk-cancelled"  # 200: `detail` is how many were fanned out
     WRONG = "wrong"  # an answer that the contract does not know
 
 

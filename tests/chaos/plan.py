@@ -33,6 +33,16 @@ SECONDS_PER_CRASH: Final = 45.0
 # A poisonous event takes three workers and as many claims with it; it should be over when the run is.
 CRASHES_UNTIL: Final = 0.6
 
+SECONDS_PER_BULK: Final = 5.0
+BULK_SENDERS: Final = 2
+# Whoever gets single notifications gets these, too, and many others do.
+BULK_SIZES: Final = (100, 600)
+BULK_CROWD: Final = (*RECIPIENTS, *(f"member-{number}" for number in range(600)))
+# Slow enough for somebody to change their mind.
+BULK_RATES: Final = (None, "50/s", "200/s")
+CHANGE_SECONDS: Final = (0.1, 3.0)
+FAILING_BULKS: Final = 0.2
+
 SERVERS: Final = ("valkey", "postgresql")
 FAULT_GAP_SECONDS: Final = (1.0, 6.0)
 SAME_TIME_SHARE: Final = 0.2
@@ -140,6 +150,39 @@ class Request:
 
 
 @dataclass(frozen=True)
+class Change:
+    """Somebody changes their mind about a bulk job, so many seconds after its last change: an order, or a `rate`."""
+
+    after: float
+    what: str
+    rate: str | None = None
+
+
+@dataclass(frozen=True)
+class Bulk:
+    """A bulk job. `number` is its own; its events have none."""
+
+    at: float
+    number: int
+    recipients: tuple[str, ...]
+    kind: Kind
+    rate: str | None
+    key: str
+    gateway: int
+    changes: tuple[Change, ...]
+
+    @property
+    def title(self) -> str:
+        """By which it is found."""
+        return f"Bulk {self.number}"
+
+    def notification(self) -> dict[str, Any]:
+        """What all of them get."""
+        fault = FAULT_OF.get(self.kind)
+        return {"type": "chaos.bulk", "title": self.title, "data": {"fault": fault} if fault else {}}
+
+
+@dataclass(frozen=True)
 class MarkRead:
     """A recipient reads: everything, or some."""
 
@@ -170,6 +213,7 @@ class Plan:
     reads: tuple[MarkRead, ...]
     orders: tuple[Order, ...]
     faults: tuple[Fault, ...]
+    bulks: tuple[tuple[Bulk, ...], ...]
 
     @classmethod
     def make(cls, seed: int, seconds: float, targets: tuple[str, ...]) -> "Plan":
@@ -186,6 +230,7 @@ class Plan:
             reads=tuple(_reads(drawn(seed, "reads"), seconds)),
             orders=tuple(_orders(drawn(seed, "orders"), seconds)),
             faults=tuple(_faults(drawn(seed, "faults"), seconds, targets)),
+            bulks=tuple(tuple(_bulks(seed, sender, seconds)) for sender in range(BULK_SENDERS)),
         )
 
 
@@ -241,6 +286,32 @@ def _with_delays(random: Random, requests: tuple[Request, ...]) -> tuple[Request
         else request
         for request in requests
     )
+
+
+def _bulks(seed: int, sender: int, seconds: float) -> Iterator[Bulk]:
+    random = drawn(seed, f"bulk {sender}")
+    for number, at in enumerate(moments(random, seconds, 1 / SECONDS_PER_BULK / BULK_SENDERS)):
+        yield Bulk(
+            at=at,
+            number=number * BULK_SENDERS + sender,
+            recipients=tuple(random.sample(BULK_CROWD, random.randint(*BULK_SIZES))),
+            kind=Kind.FAILS_ONCE if random.random() < FAILING_BULKS else Kind.PLAIN,
+            rate=random.choice(BULK_RATES),
+            key=f"chaos-{seed}-bulk-{sender}-{number}",
+            gateway=random.randrange(GATEWAYS),
+            changes=tuple(_changes(random)),
+        )
+
+
+def _changes(random: Random) -> Iterator[Change]:
+    """Some are left alone, some stand still for a while, some get another rate, some are cancelled in the end."""
+    if random.random() < 0.4:
+        yield Change(random.uniform(*CHANGE_SECONDS), "pause")
+        yield Change(random.uniform(*CHANGE_SECONDS), "resume")
+    if random.random() < 0.3:
+        yield Change(random.uniform(*CHANGE_SECONDS), "rate", random.choice(BULK_RATES))
+    if random.random() < 0.3:
+        yield Change(random.uniform(*CHANGE_SECONDS), "cancel")
 
 
 def _reads(random: Random, seconds: float) -> Iterator[MarkRead]:

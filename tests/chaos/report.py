@@ -11,9 +11,9 @@ import msgspec
 
 from tests.chaos.facts import Facts, Row
 from tests.chaos.faults import Done
+from tests.chaos.findings import Finding, Wrong
 from tests.chaos.ledger import Line, What
 from tests.chaos.plan import Kind
-from tests.chaos.verdict import Finding, Wrong
 
 SHOWN_FINDINGS: Final = 100
 SHOWN_FAULTS: Final = 5

@@ -30,6 +30,7 @@ UNREACHABLE: Final = (RedisError, psycopg.Error, httpx.TransportError)
 
 ORDERED: Final = "SELECT count(*) FROM dlq_deadletter WHERE status = 1"
 WAITING: Final = "SELECT count(*) FROM scheduler_schedule WHERE status = 0"
+UNDER_WAY: Final = "SELECT count(*) FROM bulk_bulkjob WHERE finished_at IS NULL AND status <> 0"
 HEADS: Final = "SELECT recipient, seq FROM notifications_inbox"
 
 
@@ -137,5 +138,7 @@ def left_over(stack: Stack) -> list[str]:
         ordered, waiting = stack.sql(ORDERED)[0][0], stack.sql(WAITING)[0][0]
         found = truth.left_over(stack)
         found += [f"{ordered} replays ordered and not carried out"] if ordered else []
-        return found + ([f"{waiting} schedules that did not fire"] if waiting else [])
+        found += [f"{waiting} schedules that did not fire"] if waiting else []
+        under_way = stack.sql(UNDER_WAY)[0][0]
+        return found + ([f"{under_way} bulk jobs that are not over"] if under_way else [])
     return ["a server does not answer"]

@@ -3,37 +3,14 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Final
 
+from tests.chaos import judged_bulks
 from tests.chaos.deployment import RETRY_DELAYS
 from tests.chaos.facts import Facts, Inbox, Letter, Row
+from tests.chaos.findings import Finding, Wrong
 from tests.chaos.ledger import Line, What
 from tests.chaos.plan import Kind
-
-
-class Wrong(StrEnum):
-    """What a deployment can do wrong, each of them never."""
-
-    LOST = "lost"
-    DOUBLED = "doubled"
-    DRIFTED = "drifted"
-    MISSED = "missed on sockets"
-    CONDEMNED = "condemned"
-    ATTEMPTS = "attempts wrong"
-    LEFT_OVER = "left over"
-    ANSWERS = "wrong answers"
-    STOPPED_LATE = "stopped late"
-    ENDED = "ended unasked"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that is wrong, and what is known of it."""
-
-    wrong: Wrong
-    words: str
-
 
 # The promise is 10 s from the signal; a loaded machine takes a moment to deliver one, and to be looked at.
 STOP_SECONDS: Final = 12.0
@@ -93,11 +70,15 @@ class Case:
 
 def judge(lines: Iterable[Line], facts: Facts) -> list[Finding]:
     """Everything that is wrong."""
-    noted = list(lines)
-    findings = [found for case in cases(noted, facts) for found in judge_case(case)]
+    every = list(lines)
+    noted = [line for line in every if line.what not in judged_bulks.BULK]
+    findings = judged_bulks.judge(every, facts)
+    findings += [found for case in cases(noted, facts) for found in judge_case(case)]
+    rows: Mapping[str, list[Row]] = defaultdict(list)
+    for row in facts.rows:
+        rows[row.recipient].append(row)
     for recipient, inbox in facts.inboxes.items():
-        rows = [row for row in facts.rows if row.recipient == recipient]
-        findings += [Finding(Wrong.DRIFTED, f"{recipient}: {words}") for words in drift(inbox, rows)]
+        findings += [Finding(Wrong.DRIFTED, f"{recipient}: {words}") for words in drift(inbox, rows[recipient])]
     findings += missed(facts)
     findings += [Finding(Wrong.LEFT_OVER, words) for words in facts.left_over]
     answers = [f"#{line.number}: {line.detail}" for line in noted if line.what is What.WRONG] + facts.wrong_answers
@@ -123,7 +104,8 @@ def cases(lines: Iterable[Line], facts: Facts) -> list[Case]:
     for line in lines:
         case(line.number).lines.append(line)
     for row in facts.rows:
-        case(row.number).rows.append(row)
+        if row.job is None:
+            case(row.number).rows.append(row)
     for letter in facts.letters:
         case(letter.number).letters.append(letter)
     return list(by_number.values())

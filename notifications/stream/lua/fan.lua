@@ -15,12 +15,12 @@
 -- `held` (by another), `stale` (the chunks do not begin at the position), `paused`, `cancelled` or `gone` (no such job).
 -- Only `fanned` has moved the position.
 local lane, job = KEYS[1], KEYS[2]
-local state, position, rate, due, holder, till =
-  unpack(redis.call('HMGET', job, 'state', 'position', 'rate', 'due', 'holder', 'until'))
+local state, position, rate, due, holder, till, last =
+  unpack(redis.call('HMGET', job, 'state', 'position', 'rate', 'due', 'holder', 'until', 'end'))
 if not state then
   return {'gone', 0, 0}
 end
-position, rate, due = tonumber(position), tonumber(rate), tonumber(due)
+position, rate, due, last = tonumber(position), tonumber(rate), tonumber(due), tonumber(last or '')
 if state ~= 'running' then
   return {state, position, 0}
 end
@@ -42,6 +42,11 @@ local limit, length = tonumber(ARGV[3]), redis.call('XLEN', lane)
 local fanned, wait = 0, 0
 for i = 6, #ARGV, 2 do
   if length >= limit then
+    break
+  end
+  if last and position + fanned + ARGV[i + 1] > last then
+    -- It was cancelled, and is only fanned out again as far as it had got. Who cut this learns of that in a moment.
+    wait = RECUT
     break
   end
   if rate then

@@ -4,6 +4,7 @@
 -- ARGV[1]  its state: running, paused or cancelled
 -- ARGV[2]  the order's revision
 -- ARGV[3]  events a second; empty: no limit
+-- ARGV[4]  not looked at: where a job ends is said when it is begun
 --
 -- Returns how many recipients were fanned out when the order took effect, or -1 where the job is not begun here. An older
 -- order than the last one changes nothing.

@@ -1,0 +1,357 @@
+"""Bulk jobs while processes are killed and servers go away: each recipient gets one, and every count is exact."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import httpx
+import pytest
+
+from tests import bulks
+from tests.api import Api
+from tests.bulks import Job
+from tests.stack import Process, Stack, wait_until
+
+# How many get one where processes are killed. The longer form, for a report: BULK_COUNT=200000 pytest …
+BULK_COUNT = int(os.environ.get("BULK_COUNT", "50000"))
+LIMIT_SECONDS = 60 + BULK_COUNT / 1000
+SOME = 20_000
+FEW = 250
+# Slow enough for an order to come in the middle, whatever the machine does.
+SLOW = "1000/s"
+KILLS = 10
+
+BULK_WORKER_STEPS = ("bulk.begun", "bulk.read", "bulk.fanned", "bulk.counted")
+WORKER_STEPS = (
+    *(f"worker.{step}" for step in ("read", "checked", "stored", "announced", "settled")),
+    *("store.counted", "store.inserted"),
+)
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Servers and a web, quick to claim; each test starts the processes that it needs, and leaves it at rest."""
+    with Stack(tmp_path_factory.mktemp("stack"), NOTIFY_CLAIM_IDLE_SECONDS="5") as running:
+        running.start_web()
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _nobody_stays(stack: Stack) -> Iterator[None]:
+    """Who outlives a test that failed does not take part in the next one."""
+    yield
+    for process in stack._processes[1:]:
+        if process.returncode is None:
+            process.kill()
+
+
+@pytest.fixture
+def crew(stack: Stack) -> Iterator["Crew"]:
+    """A worker and a bulk worker."""
+    crew = Crew(stack)
+    yield crew
+    crew.end()
+
+
+class Crew:
+    """A worker and a bulk worker, each of which may be replaced."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._starts: list[Callable[[], Process]] = [stack.start_worker, stack.start_bulk_worker]
+        self.members = [start() for start in self._starts]
+
+    def kill(self, number: int) -> None:
+        """Kill one of them, and start another."""
+        self.members[number].kill()
+        self.members[number] = self._starts[number]()
+
+    def stop(self) -> None:
+        """Let both stand still."""
+        for process in self.members:
+            process.stop()
+
+    def cont(self) -> None:
+        """Let both go on."""
+        for process in self.members:
+            process.cont()
+
+    def end(self) -> None:
+        """End both, which is what still runs of them."""
+        for process in self.members:
+            assert process.returncode is None, process.tail()
+            assert "Traceback" not in process.log(), process.tail()
+        bulks.end(*self.members)
+
+
+@contextmanager
+def having(stack: Stack, **variables: str) -> Iterator[None]:
+    """What is started here has these variables."""
+    before = stack.env
+    stack.env = before | variables
+    try:
+        yield
+    finally:
+        stack.env = before
+
+
+def start_armed(stack: Stack, failpoint: str, start: Callable[[], Process]) -> Process:
+    """A process that dies when it reaches the failpoint, and claims nothing before."""
+    with having(stack, NOTIFY_FAILPOINT=failpoint, NOTIFY_CLAIM_IDLE_SECONDS="600"):
+        return start()
+
+
+def assert_done(stack: Stack, api: Api, job_id: str, recipients: list[str], timeout: float = 60) -> None:
+    """Wait for the end of a job: everybody has one."""
+    bulks.assert_done(stack, bulks.wait_until_over(api, job_id, timeout), recipients)
+
+
+@pytest.mark.timeout(LIMIT_SECONDS + 60)
+def test_a_worker_and_a_bulk_worker_killed_ten_times_lose_and_double_nothing(stack: Stack, crew: Crew) -> None:
+    recipients = bulks.crowd("killed", BULK_COUNT)
+    with Api(stack) as api:
+        job_id = bulks.send(stack, recipients)
+        for number in range(KILLS):
+            due = BULK_COUNT * (number + 1) // (KILLS + 2)
+            wait_until(lambda due=due: bulks.rows(stack, job_id) >= due, 60, "nobody works")  # type: ignore[misc]
+            crew.kill(number % 2)
+        assert bulks.rows(stack, job_id) < BULK_COUNT, "the last was killed when all was over"
+        assert_done(stack, api, job_id, recipients, LIMIT_SECONDS)
+
+
+@pytest.mark.one_shard_is_enough
+def test_a_bulk_worker_killed_at_each_of_its_steps_fans_out_everybody_once(stack: Stack) -> None:
+    worker = stack.start_worker()
+    jobs: dict[str, list[str]] = {}
+    for step in BULK_WORKER_STEPS:
+        recipients = bulks.crowd(step, FEW)
+        jobs[bulks.send(stack, recipients)] = recipients
+        assert start_armed(stack, step, stack.start_bulk_worker).wait() == -signal.SIGKILL
+    heir = stack.start_bulk_worker()
+    with Api(stack) as api:
+        for job_id, recipients in jobs.items():
+            assert_done(stack, api, job_id, recipients)
+    bulks.end(worker, heir)
+
+
+@pytest.mark.one_shard_is_enough
+def test_a_worker_killed_at_each_of_its_steps_stores_each_chunk_once(stack: Stack) -> None:
+    bulk_worker = stack.start_bulk_worker()
+    jobs: dict[str, list[str]] = {}
+    with Api(stack) as api:
+        for step in WORKER_STEPS:
+            recipients = bulks.crowd(step, FEW)
+            job_id = bulks.send(stack, recipients)
+            jobs[job_id] = recipients
+            wait_until(lambda job_id=job_id: bulks.look(api, job_id)["fanned_out"] == FEW, message="never fanned out")  # type: ignore[misc]
+            assert start_armed(stack, step, stack.start_worker).wait() == -signal.SIGKILL
+        heir = stack.start_worker()
+        for job_id, recipients in jobs.items():
+            assert_done(stack, api, job_id, recipients)
+    bulks.end(bulk_worker, heir)
+
+
+@pytest.mark.one_shard_is_enough
+@pytest.mark.parametrize("step", ["bulk.ordered", "bulk.steered"])
+def test_an_order_whose_web_was_killed_is_carried_out_all_the_same(stack: Stack, crew: Crew, step: str) -> None:
+    paused, cancelled = bulks.crowd(f"{step}-paused", SOME), bulks.crowd(f"{step}-cancelled", SOME)
+    with Api(stack) as api:
+        to_pause, to_cancel = (bulks.send(stack, recipients, rate=SLOW) for recipients in (paused, cancelled))
+        for job_id, what in ((to_pause, "pause"), (to_cancel, "cancel")):
+            bulks.wait_until_fanned(api, job_id, 1)
+            die_ordering(stack, step, job_id, what)
+        wait_until(lambda: not unapplied(stack), message="nobody carried it out")
+        still = bulks.look(api, to_pause)
+        assert_stands_still(stack, api, still)
+        cut = bulks.wait_until_over(api, to_cancel)
+        bulks.assert_cut(stack, cut, cancelled)
+        assert 0 < cut["stored"] < SOME
+        bulks.dial(api, to_pause, None)
+        bulks.order(api, to_pause, "resume")
+        assert_done(stack, api, to_pause, paused)
+        assert bulks.rows(stack, to_cancel) == cut["stored"]
+
+
+def die_ordering(stack: Stack, step: str, job_id: str, what: str) -> None:
+    """Give an order through a web that dies over it."""
+    url = stack.url
+    web = start_armed(stack, step, stack.start_web)
+    try:
+        with Api(stack) as api, pytest.raises(httpx.HTTPError):
+            api.post(f"/api/bulk/{job_id}/{what}")
+    finally:
+        stack.url = url
+    assert web.wait() == -signal.SIGKILL
+
+
+def unapplied(stack: Stack) -> int:
+    """How many jobs have an order that Redis may not know of."""
+    count: int = stack.sql("SELECT count(*) FROM bulk_bulkjob WHERE applied < revision AND finished_at IS NULL")[0][0]
+    return count
+
+
+def assert_stands_still(stack: Stack, api: Api, job: Job) -> None:
+    """What was fanned out of a job is stored, and no more comes of it."""
+    assert job["status"] == "paused"
+    wait_until(lambda: bulks.look(api, job["id"])["stored"] == job["fanned_out"], message="what was out never arrived")
+    bulks.wait_until_counted(stack, job["id"], 3)
+    after = bulks.look(api, job["id"])
+    assert (after["status"], after["fanned_out"], after["stored"]) == ("paused", job["fanned_out"], job["fanned_out"])
+    assert bulks.rows(stack, job["id"]) == job["fanned_out"]
+
+
+def test_a_job_paused_resumed_and_cancelled_is_exact_at_every_point(stack: Stack, crew: Crew) -> None:
+    recipients = bulks.crowd("orders", BULK_COUNT)
+    with Api(stack) as api:
+        job_id = bulks.send(stack, recipients)
+        bulks.wait_until_fanned(api, job_id, BULK_COUNT * 3 // 10)
+        paused = timely(lambda: bulks.order(api, job_id, "pause"))
+        assert_stands_still(stack, api, paused)
+        assert paused["fanned_out"] < BULK_COUNT
+
+        assert timely(lambda: bulks.order(api, job_id, "resume"))["status"] == "running"
+        bulks.wait_until_fanned(api, job_id, max(paused["fanned_out"] + 1, BULK_COUNT * 6 // 10))
+        cancelled = timely(lambda: bulks.order(api, job_id, "cancel"))
+        assert paused["fanned_out"] < cancelled["fanned_out"] < BULK_COUNT
+        over = bulks.wait_until_over(api, job_id)
+        assert over["fanned_out"] == cancelled["fanned_out"] == over["stored"]
+
+        # Whatever would still come of it came before this one.
+        others = bulks.crowd("after-orders", FEW)
+        assert_done(stack, api, bulks.send(stack, others), others)
+        bulks.wait_for_rest(stack)
+        bulks.assert_cut(stack, over, recipients)
+        print(f"{BULK_COUNT}: paused at {paused['fanned_out']}, cancelled at {cancelled['fanned_out']}, stored exactly")
+
+
+def timely(give: Callable[[], Job]) -> Job:
+    """What an order answers, within a second."""
+    began = time.monotonic()
+    job = give()
+    assert time.monotonic() - began < 1
+    return job
+
+
+def test_a_rate_is_kept_and_another_one_counts_at_once(stack: Stack, crew: Crew) -> None:
+    recipients = bulks.crowd("rate", SOME)
+    with Api(stack) as api:
+        job_id = bulks.send(stack, recipients, rate="500/s")
+        assert bulks.look(api, job_id)["rate_limit"] == "500/s"
+        bulks.wait_until_fanned(api, job_id, 1)
+        assert 400 < measured_rate(api, job_id, 1000) < 650
+        for rate, lowest, highest in (("2000/s", 1500, 2500), ("300/s", 230, 400)):
+            assert bulks.dial(api, job_id, rate)["rate_limit"] == rate
+            assert lowest < measured_rate(api, job_id, highest) < highest, rate
+        assert bulks.dial(api, job_id, None)["rate_limit"] is None
+        assert_done(stack, api, job_id, recipients, 15)
+
+
+def measured_rate(api: Api, job_id: str, count: int) -> float:
+    """Recipients fanned out in a second, over the next so many."""
+    first, began = bulks.look(api, job_id)["fanned_out"], time.monotonic()
+    job = bulks.wait_until_fanned(api, job_id, first + count)
+    return float((job["fanned_out"] - first) / (time.monotonic() - began))
+
+
+def test_a_flushed_redis_in_the_middle_costs_nobody_anything(stack: Stack, crew: Crew) -> None:
+    recipients = bulks.crowd("flushed", BULK_COUNT)
+    with Api(stack) as api:
+        job_id = bulks.send(stack, recipients)
+        bulks.wait_until_fanned(api, job_id, BULK_COUNT * 4 // 10)
+        stack.redis().flushall()
+        assert_done(stack, api, job_id, recipients)
+
+
+def test_a_job_that_was_cancelled_before_redis_was_flushed_gets_no_further_than_it_was(stack: Stack) -> None:
+    recipients = bulks.crowd("cut", SOME)
+    bulk_worker = stack.start_bulk_worker()
+    with Api(stack) as api:
+        job_id = bulks.send(stack, recipients)
+        bulks.wait_until_fanned(api, job_id, 1)
+        cancelled = bulks.order(api, job_id, "cancel")
+        stack.redis().flushall()
+        worker = stack.start_worker()
+        over = bulks.wait_until_over(api, job_id)
+        assert over["stored"] == cancelled["fanned_out"] < SOME
+        bulks.wait_for_rest(stack)
+        bulks.assert_cut(stack, over, recipients)
+    bulks.end(worker, bulk_worker)
+
+
+@pytest.mark.parametrize("name", ["valkey", "postgresql"])
+def test_a_server_killed_in_the_middle_costs_nobody_anything(stack: Stack, crew: Crew, name: str) -> None:
+    server = getattr(stack, name)
+    recipients = bulks.crowd(f"without-{name}", SOME)
+    with Api(stack) as api:
+        job_id = bulks.send(stack, recipients, rate="8000/s")
+        bulks.wait_until_fanned(api, job_id, SOME // 5)
+        server.kill()
+        # A worker that has just nothing to store may notice later.
+        wait_until(lambda: "process.outage" in crew.members[1].log(), message="the bulk worker never noticed")
+        server.start()
+        wait_until(lambda: api.request(f"/api/bulk/{job_id}").status_code == 200, message="still not reading")
+        assert_done(stack, api, job_id, recipients)
+
+
+def test_processes_that_stood_still_and_go_on_double_nothing(stack: Stack, crew: Crew) -> None:
+    recipients = bulks.crowd("frozen", SOME)
+    with Api(stack) as api:
+        job_id = bulks.send(stack, recipients, rate="8000/s")
+        bulks.wait_until_fanned(api, job_id, SOME // 5)
+        crew.stop()
+        others = Crew(stack)
+        assert_done(stack, api, job_id, recipients)
+        crew.cont()
+        more = bulks.crowd("after-frost", SOME)
+        assert_done(stack, api, bulks.send(stack, more), more)
+        assert bulks.rows(stack, job_id) == SOME
+        others.end()
+
+
+def test_somebody_who_is_sent_a_single_notification_meanwhile_does_not_wait(stack: Stack, crew: Crew) -> None:
+    recipients = bulks.crowd("isolated", BULK_COUNT)
+    with Api(stack) as api:
+        job_id = bulks.send(stack, recipients)
+        bulks.wait_until_fanned(api, job_id, BULK_COUNT // 10)
+        event_id = api.notify("isolated-0")
+        wait_until(lambda: api.get(f"/api/notifications/{event_id}")["status"] == "stored", message="never stored")
+        assert bulks.rows(stack, job_id) < BULK_COUNT * 8 // 10, "it came with the last of the bulk"
+        assert_done(stack, api, job_id, recipients)
+
+
+@pytest.fixture
+def faulty(stack: Stack) -> Iterator[list[Process]]:
+    """Everybody whom an event that fails meets, the worker first."""
+    with having(stack, NOTIFY_RETRY_DELAYS="0.2,0.2"):
+        starts = (stack.start_worker, stack.start_bulk_worker, stack.start_scheduler, stack.start_dlq_worker)
+        processes = [start() for start in starts]
+    yield processes
+    bulks.end(*processes)
+
+
+def test_what_fails_once_in_a_bulk_is_stored_at_the_second_attempt(stack: Stack, faulty: list[Process]) -> None:
+    recipients = bulks.crowd("once", FEW)
+    with Api(stack) as api:
+        job_id = bulks.send(stack, recipients, data={"fault": {"fail": 1}})
+        assert_done(stack, api, job_id, recipients)
+    attempts = stack.sql("SELECT DISTINCT attempts FROM notifications_notification WHERE source_id = %s", [job_id])
+    assert attempts == [(2,)]
+
+
+def test_what_always_fails_in_a_bulk_is_dead_letters_and_a_replay_makes_rows(
+    stack: Stack, faulty: list[Process]
+) -> None:
+    recipients = bulks.crowd("dead", FEW)
+    with Api(stack) as api:
+        job_id = bulks.send(stack, recipients, type="dead", data={"fault": {"fail": -1}})
+        over = bulks.wait_until_over(api, job_id)
+        assert (over["status"], over["stored"], over["failed"], over["fanned_out"]) == ("done", 0, FEW, FEW)
+        bulks.end(faulty.pop(0))
+        # The cause is removed.
+        with having(stack, NOTIFY_FAULT_INJECTION="0"):
+            faulty.append(stack.start_worker())
+        assert api.post("/api/dlq/replay", {"type": "dead"}).json()["matched"] == FEW
+        wait_until(lambda: bulks.look(api, job_id)["failed"] == 0, message="they stay dead")
+        wait_until(lambda: bulks.look(api, job_id)["stored"] == FEW, message="they are not stored")
+        assert_done(stack, api, job_id, recipients)
