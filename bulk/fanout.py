@@ -34,7 +34,7 @@ LOOK_SECONDS: Final = 0.5
 # How long the lane takes to have room again.
 FULL_SECONDS: Final = 0.02
 # Chunks in the lane of all shards together. More would only be there earlier, and past being stopped.
-LANE_CHUNKS: Final = 20
+LANE_CHUNKS: Final = 40
 LEAST_CHUNKS: Final = 2
 # Where so many events wait for another attempt, or to be recorded as dead letters, nothing is added to them.
 FAILED_EVENTS: Final = 100_000

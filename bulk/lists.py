@@ -8,8 +8,8 @@ from bulk.models import PART_SIZE, Part
 
 # Recipients in a chunk: enough that what a chunk costs hardly counts, few enough for a worker to get through in the
 # time that a single notification may wait.
-CHUNK_SIZE: Final = 200
-CHUNKS_AT_ONCE: Final = 5
+CHUNK_SIZE: Final = 100
+CHUNKS_AT_ONCE: Final = 10
 # With a limit on its rate, a job goes in steps of about so many seconds.
 STEP_SECONDS: Final = 0.1
 

@@ -5,7 +5,6 @@ says stop. An outage is nobody's failure: it is logged once when it begins and o
 same step is tried again with a jittered back-off. A step that has to wait does so by `pause`, which ends at the signal.
 """
 
-import gc
 import os
 import random
 import signal
@@ -22,7 +21,7 @@ import structlog
 from django.db import DatabaseError, InterfaceError, connections
 from redis.exceptions import RedisError
 
-from notifications import standstill
+from notifications import collector, standstill
 
 log = structlog.get_logger("notify.process")
 
@@ -117,7 +116,7 @@ def run(kind: str, duty: Duty, *beside: Duty) -> None:
     What is `beside` has a thread of its own, so that an outage which it meets does not keep the duty waiting. A bug
     that ends one of them ends the process.
     """
-    _spare_the_collector()
+    collector.spare(*COLLECT_AFTER)
     others = [_Beside(other) for other in beside]
     with _signals() as asked, _Beat(duty):
         log.info("process.started", kind=kind, pid=os.getpid())
@@ -146,13 +145,6 @@ def single_connection() -> None:
     options.pop("pool", None)
     limits = f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS}"
     options["options"] = f"{options.get('options', '')} {limits}".strip()
-
-
-def _spare_the_collector() -> None:
-    """Django's modules live as long as the process: looking through them for garbage after each batch is in vain."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*COLLECT_AFTER)
 
 
 class _Life:

@@ -11,10 +11,12 @@ settings.NOTIFY.require("database_url", "redis_url", "secret_key")
 # Loads settings and apps, which the routes below import.
 http = get_asgi_application()
 
+from notifications import collector  # noqa: E402
 from notifications.live.routing import websocket_urlpatterns  # noqa: E402
-from notify_project import bodies, dashboard, ending  # noqa: E402
+from notify_project import bodies, dashboard, ending, urls  # noqa: E402, F401 - every view, before the first request
 
 ending.in_time()
 # The last of the others refuses every address that is not known.
 sockets = URLRouter([*dashboard.websocket_urlpatterns, *websocket_urlpatterns])
 application = bodies.from_disk(ProtocolTypeRouter({"http": http, "websocket": sockets}))
+collector.spare()

@@ -8,3 +8,8 @@ from django.core.wsgi import get_wsgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "notify_project.settings")
 settings.NOTIFY.require("database_url", "redis_url", "secret_key")
 application = get_wsgi_application()
+
+from notifications import collector  # noqa: E402
+from notify_project import urls  # noqa: E402, F401 - every view, before the first request
+
+collector.spare()

@@ -13,9 +13,9 @@ from notifications.stream.keys import GROUP, LANES, Lane
 # Somebody who is just sent something is not to wait for a large batch of bulk: while there is traffic in `live`, and
 # for so long after it, batches of bulk are small.
 POLITE_SECONDS: Final = 2.0
-POLITE_EVENTS: Final = 200
+POLITE_EVENTS: Final = 100
 # Entries of bulk at a time, once they were seen to be chunks of many events each; others can have the rest.
-CHUNKS_AT_ONCE: Final = 5
+CHUNKS_AT_ONCE: Final = 10
 # While they are single events again, so many times as many with each look.
 MORE: Final = 4
 
