@@ -77,8 +77,9 @@ class FanOut:
         jobs = deque(job for job in self._jobs.values() if not job.is_all_out())
         if not jobs:
             return LOOK_SECONDS
+        # A lane is filled when it is half empty, not chunk by chunk: each call costs everybody a write to Redis' disk.
         crowds = enumerate(self._fanout.crowds())
-        room = {shard for shard, (lane, failed) in crowds if lane < self._limit and failed < self._failed_limit}
+        room = {shard for shard, (lane, failed) in crowds if lane <= self._limit // 2 and failed < self._failed_limit}
         if not room:
             return FULL_SECONDS
         jobs.rotate(-self._turns)

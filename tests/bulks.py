@@ -112,6 +112,16 @@ def wait_until_counted(stack: Stack, job_id: str, times: int) -> None:
         wait_until(lambda before=before: stack.sql(COUNTED_AT, [job_id]) != before, 15, "nobody counts it")  # type: ignore[misc]
 
 
+def assert_stands_still(stack: Stack, api: Api, job: Job) -> None:
+    """What was fanned out of a job is stored, and no more comes of it."""
+    assert job["status"] == "paused"
+    wait_until(lambda: look(api, job["id"])["stored"] == job["fanned_out"], message="what was out never arrived")
+    wait_until_counted(stack, job["id"], 3)
+    after = look(api, job["id"])
+    assert (after["status"], after["fanned_out"], after["stored"]) == ("paused", job["fanned_out"], job["fanned_out"])
+    assert rows(stack, job["id"]) == job["fanned_out"]
+
+
 def wait_for_rest(stack: Stack, timeout: float = 60) -> None:
     """Wait until no lane and no state in Redis holds anything."""
     wait_until(lambda: not truth.left_over(stack), timeout, "something is left in Redis")

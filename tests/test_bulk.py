@@ -1,17 +1,21 @@
 """Bulk jobs over real processes: from the request to rows, frames and counts."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
 
 from tests import bulks
 from tests.api import Api
+from tests.bulks import Job
 from tests.sockets import Reader, Socket
 from tests.stack import Process, Stack, wait_until
 
+LOTS = 30_000
 MANY = 20_000
 SOME = 1000
+FEW = 250
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +105,67 @@ def test_a_job_that_is_cancelled_before_its_time_reaches_nobody(stack: Stack, ap
     other = bulks.send(stack, bulks.crowd("after-never", 10), delay=2)
     bulks.wait_until_over(api, other)
     assert bulks.rows(stack, job_id) == 0
+
+
+def test_a_job_paused_resumed_and_cancelled_is_exact_at_every_point(stack: Stack, api: Api) -> None:
+    recipients = bulks.crowd("orders", LOTS)
+    job_id = bulks.send(stack, recipients)
+    bulks.wait_until_fanned(api, job_id, LOTS * 3 // 10)
+    paused = timely(lambda: bulks.order(api, job_id, "pause"))
+    bulks.assert_stands_still(stack, api, paused)
+    assert paused["fanned_out"] < LOTS
+
+    assert timely(lambda: bulks.order(api, job_id, "resume"))["status"] == "running"
+    bulks.wait_until_fanned(api, job_id, max(paused["fanned_out"] + 1, LOTS * 6 // 10))
+    cancelled = timely(lambda: bulks.order(api, job_id, "cancel"))
+    assert paused["fanned_out"] < cancelled["fanned_out"] < LOTS
+    over = bulks.wait_until_over(api, job_id)
+    assert over["fanned_out"] == cancelled["fanned_out"] == over["stored"]
+
+    # Whatever would still come of it came before this one.
+    others = bulks.crowd("after-orders", FEW)
+    bulks.assert_done(stack, bulks.wait_until_over(api, bulks.send(stack, others)), others)
+    bulks.wait_for_rest(stack)
+    bulks.assert_cut(stack, over, recipients)
+    print(f"{LOTS}: paused at {paused['fanned_out']}, cancelled at {cancelled['fanned_out']}, stored exactly")
+
+
+def timely(give: Callable[[], Job]) -> Job:
+    """What an order answers, within a second."""
+    began = time.monotonic()
+    job = give()
+    assert time.monotonic() - began < 1
+    return job
+
+
+def test_a_rate_is_kept_and_another_one_counts_at_once(stack: Stack, api: Api) -> None:
+    recipients = bulks.crowd("rate", 8 * SOME)
+    job_id = bulks.send(stack, recipients, rate="500/s")
+    assert bulks.look(api, job_id)["rate_limit"] == "500/s"
+    bulks.wait_until_fanned(api, job_id, 1)
+    assert 400 < measured_rate(api, job_id, 1000) < 650
+    for rate, lowest, highest in (("2000/s", 1500, 2500), ("300/s", 230, 400)):
+        assert bulks.dial(api, job_id, rate)["rate_limit"] == rate
+        assert lowest < measured_rate(api, job_id, highest) < highest, rate
+    assert bulks.dial(api, job_id, None)["rate_limit"] is None
+    bulks.assert_done(stack, bulks.wait_until_over(api, job_id, 15), recipients)
+
+
+def measured_rate(api: Api, job_id: str, count: int) -> float:
+    """Recipients fanned out in a second, over the next so many."""
+    first, began = bulks.look(api, job_id)["fanned_out"], time.monotonic()
+    job = bulks.wait_until_fanned(api, job_id, first + count)
+    return float((job["fanned_out"] - first) / (time.monotonic() - began))
+
+
+def test_somebody_who_is_sent_a_single_notification_meanwhile_does_not_wait(stack: Stack, api: Api) -> None:
+    recipients = bulks.crowd("isolated", LOTS)
+    job_id = bulks.send(stack, recipients)
+    bulks.wait_until_fanned(api, job_id, LOTS // 10)
+    event_id = api.notify("isolated-0")
+    wait_until(lambda: api.get(f"/api/notifications/{event_id}")["status"] == "stored", message="never stored")
+    assert bulks.rows(stack, job_id) < LOTS * 8 // 10, "it came with the last of the bulk"
+    bulks.assert_done(stack, bulks.wait_until_over(api, job_id), recipients)
 
 
 @pytest.mark.one_shard_is_enough

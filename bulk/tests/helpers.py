@@ -125,20 +125,26 @@ def store_rows(job: BulkJob, *stored: int) -> None:
 
 
 def bury(job: BulkJob, count: int, status: str = "DEAD") -> None:
-    """Dead letters of a job. Their app is not to be imported here: nothing in this one knows it."""
+    """Dead letters of a job, of nobody in its list."""
+    bury_as(job, [uuid4() for _ in range(count)], status)
+
+
+def bury_as(job: BulkJob, ids: Iterable[UUID], status: str = "DEAD", **fields: Any) -> None:
+    """Dead letters of a job under these ids. Their app is not to be imported here: nothing in this one knows it."""
     letters: Any = apps.get_model("dlq", "DeadLetter")
     now = timezone.now()
     letters.objects.bulk_create(
         letters(
-            id=uuid4(),
+            id=letter_id,
             source_id=job.pk,
             status=letters.Status[status],
             payload=b"",
             attempts=1,
             first_failed_at=now,
             last_failed_at=now,
+            **fields,
         )
-        for _ in range(count)
+        for letter_id in ids
     )
 
 

@@ -8,10 +8,11 @@ import pytest
 from django.utils import timezone
 from redis.exceptions import RedisError
 
-from bulk import lists, orders
+from bulk import fanout as fan_out
+from bulk import orders
 from bulk.fanout import LANE_CHUNKS, FanOut
-from bulk.lists import CHUNK_SIZE, CHUNKS_AT_ONCE, Recipients
-from bulk.models import PART_SIZE, BulkJob, Part
+from bulk.lists import CHUNK_SIZE, CHUNKS_AT_ONCE
+from bulk.models import BulkJob, Part
 from bulk.tests.helpers import (
     again,
     bury,
@@ -149,6 +150,16 @@ def test_a_job_whose_time_has_come_is_begun() -> None:
     assert timezone.now() >= job.start_at
 
 
+@pytest.mark.parametrize("minutes", [-5, 5], ids=["behind", "ahead"])
+def test_a_job_begins_by_the_clock_that_says_when_it_is_to(monkeypatch: pytest.MonkeyPatch, minutes: int) -> None:
+    now, wrong = timezone.now(), timedelta(minutes=minutes)
+    due, later = make_job(crowd(10)), make_job(crowd(10), start_at=now + timedelta(minutes=1))
+    monkeypatch.setattr(timezone, "now", lambda: now + wrong)
+    bulk_worker().step()
+    assert state_of(due)
+    assert not state_of(later)
+
+
 def test_a_job_that_stands_still_stays_where_it_is_and_goes_on_from_there() -> None:
     job, duty, lanes = make_job(crowd(MUCH)), bulk_worker(), Lanes()
     step_until(lambda: reached(job) > 0, duty)
@@ -187,6 +198,40 @@ def test_a_job_that_was_cancelled_before_it_began_is_so_in_redis_too_whoever_die
     assert not state_of(job)
 
 
+def test_a_job_that_is_cancelled_long_before_its_time_is_so_in_redis_whoever_died_over_it() -> None:
+    job, duty = make_job(crowd(10), start_at=timezone.now() + timedelta(days=300)), bulk_worker()
+    with pytest.raises(RedisError):
+        orders.cancel(unreachable(), job.pk)
+    duty.step()
+    after = again(job)
+    assert (after.applied, after.revision) == (2, 2)
+
+
+def test_who_begins_a_job_does_not_carry_out_a_cancellation_that_somebody_else_is_about_to() -> None:
+    """One bulk worker found it not begun, another began it, and a web ordered its end: that is where it ends."""
+    job, duty = make_job(crowd(MUCH)), bulk_worker()
+    duty.step()
+    with pytest.raises(RedisError):
+        orders.cancel(unreachable(), job.pk)
+    fan_out.begin(wiring.fanout(), job.pk)
+    assert (again(job).applied, state_of(job)) == (1, {("running", 1)})
+    answered = orders.apply(wiring.fanout(), again(job))
+    assert sum(answered.positions) == reached(job) > 0
+    duty._turn()
+    assert sum(answered.positions) == reached(job)
+
+
+def test_what_is_deleted_between_two_looks_is_no_harm_to_who_fans_it_out() -> None:
+    job, gone, ordered, duty = make_job(crowd(10)), make_job(crowd(10)), make_running(crowd(10)), bulk_worker()
+    with pytest.raises(RedisError):
+        orders.pause(unreachable(), ordered.pk)
+    found = [again(gone), again(ordered)]
+    BulkJob.objects.exclude(pk=job.pk).delete()
+    standings = wiring.fanout().standings([str(one.pk) for one in found])
+    assert [duty._obeyed(one, standings[str(one.pk)]) for one in found] == found
+    step_until(lambda: reached(job) == 10, duty)
+
+
 def test_a_flushed_redis_begins_a_job_anew_and_everybody_is_in_the_lane() -> None:
     job, duty, lanes = make_job(crowd(MUCH)), bulk_worker(), Lanes()
     step_until(lambda: reached(job) > 0, duty)
@@ -223,6 +268,22 @@ def test_a_cancelled_job_that_redis_lost_gets_to_where_it_was_and_no_further(*, 
     assert sum(cancelled.positions) == len(out) < MUCH
 
 
+def test_a_bulk_worker_that_saw_nothing_of_a_cancellation_does_not_get_past_it() -> None:
+    """It stood still while the job was cancelled, Redis was flushed, and another began the job again."""
+    job, slow = make_running(crowd(MUCH)), bulk_worker("slow")
+    slow._look()
+    fan(job, CHUNK_SIZE // 2, holder="slow")
+    cancelled = orders.cancel(wiring.fanout(), job.pk)
+    wiring.shards().client.flushall()
+    bulk_worker("heir")._look()
+    assert {state for state, _ in state_of(job)} == {"running"}
+    for _ in range(5):
+        slow._turn()
+        slow._jobs[job.pk]._next_at = [0.0 for _ in job.shares]
+    assert reached(job) <= sum(cancelled.positions)
+    step_until(lambda: reached(job) == sum(cancelled.positions), bulk_worker("slow"))
+
+
 def test_a_job_that_is_cancelled_again_on_its_way_back_gets_to_where_it_was() -> None:
     """A steer that was repeated, say: Redis knows it as cancelled, and PostgreSQL that it had got further."""
     job, lanes = make_running(crowd(MUCH)), Lanes()
@@ -241,6 +302,28 @@ def test_a_job_that_is_cancelled_again_on_its_way_back_gets_to_where_it_was() ->
     lanes.empty(job)
     expected = [one for shard in wiring.shards().each() for one in list_of(job, shard)[: cancelled.positions[shard]]]
     assert sorted(set(lanes.of(job))) == sorted(expected)
+
+
+@pytest.mark.parametrize("where", [keys.delayed, keys.dead_letters], ids=["delayed", "dead_letters"])
+def test_nothing_is_added_to_what_fails_faster_than_it_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, where: Callable[[int], str]
+) -> None:
+    shards = wiring.shards()
+    monkeypatch.setattr(fan_out, "FAILED_EVENTS", 10 * shards.count)
+    names = [where(shard) for shard in shards.each()]
+    for name in names:
+        for number in range(10):
+            if where == keys.delayed:
+                shards.client.zadd(name, {str(number): 0})
+            else:
+                shards.client.xadd(name, {"event": ""})
+    job, duty = make_job(crowd(MUCH)), bulk_worker()
+    for _ in range(3):
+        look_again(duty)
+    assert (again(job).status, reached(job)) == (Status.RUNNING, 0)
+    shards.client.delete(names[-1])
+    step_until(lambda: reached(job) > 0, duty)
+    assert [bool(position_of(job, shard)) for shard in shards.each()] == [name == names[-1] for name in names]
 
 
 def test_several_jobs_go_side_by_side() -> None:
@@ -283,24 +366,6 @@ def test_a_job_with_a_rate_goes_in_small_steps_and_no_faster() -> None:
     # Two seconds, less the first step and what may be caught up of a late one.
     assert 1.4 < time.monotonic() - began < 6
     assert lanes.of(job) == sorted(crowd(400))
-
-
-@pytest.mark.parametrize(("rate", "size"), [(None, CHUNK_SIZE), (10**6, CHUNK_SIZE), (500.0, 50), (20.0, 2), (0.1, 1)])
-def test_a_chunk_is_as_large_as_a_tenth_of_a_second(rate: float | None, size: int) -> None:
-    assert lists.chunk_size(rate) == size
-
-
-def test_a_list_is_read_over_the_ends_of_its_parts() -> None:
-    job = make_job([f"user-{number}" for number in range(PART_SIZE * 2 * wiring.shards().count)])
-    shard = 0
-    members = list_of(job, shard)
-    assert len(members) > PART_SIZE
-    recipients, position, read = Recipients(job.pk, shard), 0, []
-    while chunks := recipients.chunks(position, len(members) - 3, 190):
-        assert len(chunks) <= CHUNKS_AT_ONCE
-        read += [one for chunk in chunks for one in chunk]
-        position = len(read)
-    assert read == members[:-3]
 
 
 def test_a_list_for_another_number_of_shards_waits_and_keeps_nobody_else_waiting(

@@ -1,5 +1,6 @@
 """Lists of recipients in files: what is read, what is told, and at which line."""
 
+from codecs import BOM_UTF8
 from io import BytesIO
 
 import pytest
@@ -62,6 +63,21 @@ def test_ndjson_is_strings_or_objects() -> None:
     assert ids == ["alice", "bob", "dave"]
     assert [error.line for error in errors if isinstance(error, LineError)] == [4, 5, 6]
     assert read(b'{"who": "alice"}\n', "ndjson", "who") == (["alice"], [])
+
+
+@pytest.mark.parametrize("kind", files.FORMATS)
+def test_a_mark_that_a_file_is_utf8_is_no_part_of_its_first_id(kind: Format) -> None:
+    first, second = ('"alice"', '"bob"') if kind == "ndjson" else ("alice", "bob")
+    content = "\n".join(["id", first, second] if kind == "csv" else [first, second])
+    assert read(content.encode("utf-8-sig"), kind) == (["alice", "bob"], [])
+
+
+def test_a_mark_that_stands_anywhere_else_belongs_to_its_line() -> None:
+    begun = b"x" * 100 + b"\n"
+    lines = begun * (files.BLOCK_BYTES // len(begun))
+    # At the beginning of the second block, too.
+    content = lines + b"y" * (files.BLOCK_BYTES - len(lines) - 1) + b"\n" + BOM_UTF8 + b"alice\n"
+    assert read(content, "plain")[0][-1] == "\ufeffalice"
 
 
 def test_a_csv_that_is_no_text_is_refused() -> None:

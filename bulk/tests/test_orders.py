@@ -206,6 +206,14 @@ def test_an_older_order_that_comes_late_changes_nothing() -> None:
     assert {fanned.what for fanned in fan(job, 20)} == {"fanned"}
 
 
+def test_an_order_to_a_job_that_is_deleted_meanwhile_finds_none() -> None:
+    job = make_running(crowd(100))
+    found = ordered_only(PAUSE, job)
+    job.delete()
+    with pytest.raises(Unknown):
+        orders.apply(wiring.fanout(), found)
+
+
 @pytest.mark.django_db(transaction=True)
 def test_of_many_who_pause_at_once_one_does() -> None:
     job = make_running(crowd(100))

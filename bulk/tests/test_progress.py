@@ -3,7 +3,9 @@
 from contextlib import closing
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
+import msgspec
 import pytest
 from django.db import connection
 from django.utils import timezone
@@ -14,10 +16,13 @@ from bulk.models import BulkJob, Part
 from bulk.progress import JUST_NOW, RATE_SECONDS, Progress
 from bulk.tests.helpers import (
     again,
+    begin,
     bury,
+    bury_as,
     crowd,
     fan,
     in_lanes,
+    list_of,
     make_job,
     make_running,
     position_of,
@@ -103,6 +108,39 @@ def test_a_letter_that_is_replayed_is_under_way_again(status: str) -> None:
     assert count(job).status == Status.DONE
 
 
+@pytest.mark.parametrize("status", ["DEAD", "DISCARDED"])
+def test_a_letter_whose_event_became_a_row_after_all_counts_once(status: str) -> None:
+    """Redis lost the job, and what had failed the first time did not the second time."""
+    job = make_running(crowd(10))
+    made = copies(job, crowd(10))
+    bury_as(job, [UUID(event.id) for event in made[:3]], status)
+    wiring.shards().client.flushall()
+    begin(job)
+    fan(job, MANY)
+    store.store(made[:7])
+    before = count(job)
+    assert (before.status, before.stored, before.failed) == (Status.RUNNING, 7, 0)
+    assert Part.objects.filter(job=job).exists()
+    store.store(made[7:])
+    assert count(job).status == Status.DONE
+
+
+def test_a_job_is_not_done_before_all_of_it_is_fanned_out_however_many_rows_it_has() -> None:
+    """A letter was replayed to somebody else; then Redis lost the job, and whom it was for gets one, too."""
+    job = make_running(crowd(8))
+    *made, last = [one for shard in wiring.shards().each() for one in copies(job, list_of(job, shard))]
+    corrected = msgspec.structs.replace(made[0], id=events.with_route(made[0].id, "other"), recipient="other")
+    bury_as(job, [UUID(made[0].id)], "REPLAYED", replayed_as=UUID(corrected.id))
+    store.store([corrected, *made])
+    fan(job, MANY, shards=range(wiring.shards().count - 1))
+    before = count(job)
+    assert (before.status, before.finished_at, before.stored) == (Status.RUNNING, None, 8)
+    fan(job, MANY)
+    store.store([last])
+    after = count(job)
+    assert (after.status, after.stored, sum(after.positions)) == (Status.DONE, 9, 8)
+
+
 def test_a_job_that_stands_still_is_done_when_nobody_is_left() -> None:
     job = make_running(crowd(10))
     fan(job, MANY)
@@ -141,6 +179,23 @@ def test_a_cancelled_job_is_not_over_as_long_as_redis_may_not_know_of_it() -> No
     assert count(job).finished_at is not None
 
 
+def test_a_cancelled_job_that_redis_lost_is_not_over_before_it_is_where_it_was() -> None:
+    """More of it are rows than PostgreSQL knew to be fanned out, and still some that it did know of are none."""
+    job = make_running(crowd(1000))
+    lists = [list_of(job, shard) for shard in wiring.shards().each()]
+    fan(job, 50)
+    known = count(job).positions
+    fan(job, 50)
+    store.store(copies(job, [one for shard in lists for one in shard[50:100]]))
+    wiring.shards().client.flushall()
+    orders.cancel(wiring.fanout(), job.pk)
+    assert (count(job).finished_at, again(job).positions) == (None, known)
+    begin(job)
+    fan(job, 50)
+    store.store(copies(job, [one for shard in lists for one in shard[:50]]))
+    assert count(job).finished_at is not None
+
+
 def test_a_job_that_was_cancelled_before_it_began_is_over_at_once() -> None:
     job = make_job(crowd(10), start_at=timezone.now() + timedelta(hours=1))
     orders.cancel(wiring.fanout(), job.pk)
@@ -167,6 +222,22 @@ def test_a_job_that_another_counted_just_now_is_left_to_it() -> None:
     store_rows(job, 3)
     progress.count(wiring.fanout(), job.pk)
     assert (again(job).stored, again(job).counted_at) == (0, first.counted_at)
+
+
+def test_a_job_that_was_counted_by_a_host_whose_clock_is_ahead_is_counted_all_the_same() -> None:
+    job = make_running(crowd(10))
+    BulkJob.objects.filter(pk=job.pk).update(counted_at=timezone.now() + timedelta(minutes=5))
+    store_rows(job, 3)
+    progress.count(wiring.fanout(), job.pk)
+    assert again(job).stored == 3
+
+
+def test_what_a_process_left_in_redis_that_died_as_a_job_was_over_is_taken_away() -> None:
+    over, running = make_running(crowd(10)), make_running(crowd(10))
+    BulkJob.objects.filter(pk=over.pk).update(status=Status.DONE, finished_at=timezone.now() - timedelta(minutes=1))
+    Progress(wiring.fanout()).step()
+    assert not state_of(over)
+    assert state_of(running)
 
 
 def test_without_redis_nothing_is_added_up_and_nothing_is_lost() -> None:

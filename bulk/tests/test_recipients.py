@@ -153,6 +153,23 @@ def test_what_is_no_id_in_an_array_is_told_by_its_pointer_and_the_others_stay() 
     assert errors == {f"/recipients/{place}": RECIPIENT_RULE for place in range(1, 7)}
 
 
+def test_what_is_nested_too_deep_is_no_id_and_no_list_however_deep() -> None:
+    """Some depths are too much for the one who counts, and some for the one who looks closer then."""
+    for depth in (1, 10, *range(400, 1200, 7), 100_000):
+        nested = b"[" * depth + b"]" * depth
+        found = refused_or_told(msgspec.Raw(b'["a",%b]' % nested))
+        assert found in (["/recipients"], ["a", "/recipients/1"])
+
+
+def refused_or_told(document: msgspec.Raw) -> list[str]:
+    """Where a list breaks the rules: as a whole, or, after the ids that are some, one by one."""
+    try:
+        batch = recipients.of_list(document, "/recipients")
+    except Invalid as invalid:
+        return [error.pointer for error in invalid.errors]
+    return [*batch.ids, *(error.pointer for error in batch.errors)]
+
+
 @pytest.mark.parametrize("document", [b"{}", b"null", b'"a"', b"[]", json.dumps(["a"] * 100_001).encode()])
 def test_what_is_no_list_or_is_too_long_is_refused_as_a_whole(document: bytes) -> None:
     with pytest.raises(Invalid) as caught:

@@ -14,6 +14,8 @@ from notifications.stream.keys import GROUP, LANES, Lane
 # for so long after it, batches of bulk are small.
 POLITE_SECONDS: Final = 2.0
 POLITE_EVENTS: Final = 100
+# After each of them the worker waits for `live` a moment, in which others have the processor and the disks.
+POLITE_REST_MS: Final = 3
 # Entries of bulk at a time, once they were seen to be chunks of many events each; others can have the rest.
 CHUNKS_AT_ONCE: Final = 10
 # While they are single events again, so many times as many with each look.
@@ -75,13 +77,16 @@ class Reader(GroupReader):
         self._bulk_count = self._count_each
         self._ahead: deque[Entry] = deque()
         self._live_at = float("-inf")
+        self._after_bulk = False
 
     def read(self, *, block_ms: int | None) -> list[Entry]:
         """The next batch: `live` entries if any wait, else some of `bulk`, else whatever comes within `block_ms`.
 
         What is read of `bulk` is handed out in parts, between which `live` has its turn.
         """
-        if entries := self._deliver(self._live, count=self._count_each, block_ms=None):
+        rest_ms = POLITE_REST_MS if self._after_bulk and self._is_polite() else None
+        self._after_bulk = False
+        if entries := self._deliver(self._live, count=self._count_each, block_ms=rest_ms):
             self._live_at = time.monotonic()
             return entries
         if not self._ahead:
@@ -108,15 +113,19 @@ class Reader(GroupReader):
 
     def _part_of_bulk(self) -> list[Entry]:
         """As many entries as make a batch, at least one if there is one."""
-        polite = time.monotonic() - self._live_at < POLITE_SECONDS
-        limit = min(POLITE_EVENTS, self._batch_size) if polite else self._batch_size
+        limit = min(POLITE_EVENTS, self._batch_size) if self._is_polite() else self._batch_size
         part: list[Entry] = []
         events = 0
         while self._ahead and (not part or events + self._ahead[0].events <= limit):
             entry = self._ahead.popleft()
             part.append(entry)
             events += entry.events
+        self._after_bulk = bool(part)
         return part
+
+    def _is_polite(self) -> bool:
+        """Whether somebody was sent something just now."""
+        return time.monotonic() - self._live_at < POLITE_SECONDS
 
     def settle(self, outcomes: Iterable[Outcome]) -> None:
         """End held entries: what is stored leaves, what failed waits for its next attempt, what is dead is a letter.

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.django_db
 Make = Callable[..., Event]
 
 MANY = 10**6
-SIZE = 200
+SIZE = 100
 
 
 @pytest.fixture
@@ -225,6 +225,18 @@ def test_a_chunk_whose_event_cannot_be_read_keeps_its_recipients_in_the_letter(s
     assert letter[b"reason"] == b"invalid"
 
 
+def test_chunks_of_one_job_that_cannot_be_read_are_letters_of_their_own(shards: Shards, job: Event) -> None:
+    """The job's id is in each of them, and of a letter there is one for an id."""
+    client: Any = shards.client
+    newer = events.encode(job).replace(b'"v":1', b'"v":99')
+    for pair in (["anna", "bert"], ["cora", "dora"]):
+        client.xadd(keys.lane(0, LANE), {"event": newer, "to": "\n".join(pair)})
+    drain(make_worker(shards), shards)
+    letters = dead_letters(shards)
+    assert [letter[b"id"] for letter in letters] == [b"", b""]
+    assert [msgspec.json.decode(letter[b"event"])["to"] for letter in letters] == [["anna", "bert"], ["cora", "dora"]]
+
+
 def test_a_chunk_that_cannot_be_read_and_was_claimed_is_a_letter_too(shards: Shards) -> None:
     client: Any = shards.client
     dead = make_reader(shards, "dead")
@@ -279,7 +291,7 @@ def test_two_workers_that_settle_the_same_chunk_count_it_once(shards: Shards, jo
 def test_chunks_are_handed_out_in_parts_of_a_batch_between_which_live_has_its_turn(
     shards: Shards, job: Event, make_event: Make, make_writer: Callable[..., Writer]
 ) -> None:
-    put(shards, job, crowd(2400, shard=0))
+    put(shards, job, crowd(2300, shard=0))
     reader = make_reader(shards)
     reader.create_groups()
     assert sum(entry.events for entry in reader.read(block_ms=100)) == 1000

@@ -88,6 +88,30 @@ def test_each_shard_stands_for_itself(fanout: Fanout, shards: Shards) -> None:
     assert fanout.crowds() == [(1, 0) for _ in shards.each()]
 
 
+def test_a_job_with_an_end_gets_there_and_no_further_whoever_cut_its_chunks(fanout: Fanout, shards: Shards) -> None:
+    fanout.open(JOB, running()._replace(ends=[5] * shards.count))
+    assert fan(fanout, 0, ["a"] * 2, ["b"] * 2, ["c"] * 2).position == 4
+    refused = fan(fanout, 4, ["c"] * 2)
+    assert (refused.what, refused.position) == ("fanned", 4)
+    assert refused.wait_ms > 0
+    assert fan(fanout, 4, ["c"]).position == 5
+    assert fan(fanout, 5, ["d"]).position == 5
+    # It is said once: an order that comes later moves nothing.
+    fanout.steer(JOB, running(2)._replace(ends=[9] * shards.count))
+    assert fan(fanout, 5, ["d"]).position == 5
+    assert sum(len(fields[b"to"].split(b"\n")) for fields in lane(shards)) == 5
+
+
+def test_a_crowd_is_what_is_in_the_lane_and_what_failed(fanout: Fanout, shards: Shards) -> None:
+    client: Any = shards.client
+    fanout.open(JOB, running())
+    fan(fanout, 0, ["a"], ["b"], ["c"])
+    client.zadd(keys.delayed(0), {"d": 1, "e": 2})
+    for _ in range(3):
+        client.xadd(keys.dead_letters(0), {"event": "f"})
+    assert fanout.crowds() == [(3, 5), *((0, 0) for _ in range(shards.count - 1))]
+
+
 def test_the_lane_holds_no_more_than_it_may(fanout: Fanout, shards: Shards) -> None:
     fanout.open(JOB, running())
     assert fan(fanout, 0, ["a"], ["b"], ["c"], limit=2) == Fanned("fanned", 2, 0)
@@ -195,14 +219,14 @@ def test_a_job_that_is_over_is_forgotten_in_every_shard(fanout: Fanout, shards: 
 def test_what_redis_holds_does_not_grow_with_a_jobs_list(fanout: Fanout, shards: Shards) -> None:
     fanout.open(JOB, running())
     client: Any = shards.client
-    fan(fanout, 0, ["alice"] * 200)
+    fan(fanout, 0, ["alice"] * 100)
     client.xtrim(keys.lane(0, LANE), maxlen=0)
     before = client.memory_usage(keys.job(0, JOB))
     for number in range(1, 500):
-        fan(fanout, 200 * number, ["alice"] * 200)
+        fan(fanout, 100 * number, ["alice"] * 100)
         client.xtrim(keys.lane(0, LANE), maxlen=0)
     assert client.memory_usage(keys.job(0, JOB)) <= before + 64
-    assert position(fanout) == 100_000
+    assert position(fanout) == 50_000
 
 
 def test_a_rate_lets_the_next_chunk_wait_for_as_long_as_the_last_one_takes(fanout: Fanout, shards: Shards) -> None:

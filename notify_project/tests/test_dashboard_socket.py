@@ -10,6 +10,8 @@ from typing import Any
 
 import httpx
 import pytest
+from channels.layers import get_channel_layer
+from channels_redis.pubsub import RedisSingleShardConnection
 from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
@@ -17,7 +19,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from notifications.live.dashboard import MAX_UNDER_WAY, Teller, tell
-from notify_project.dashboard import MAX_WAITING_FRAMES, DashboardConsumer, is_staff
+from notify_project.dashboard import MAX_WAITING_FRAMES, DashboardConsumer, Gateway, is_staff
 from tests.stack import ADMIN_PASSWORD, ADMIN_USER, Stack, wait_until
 
 pytestmark = pytest.mark.one_shard_is_enough
@@ -148,6 +150,35 @@ def test_what_cannot_be_told_is_no_harm_to_who_tells_it() -> None:
     for _ in range(2 * MAX_UNDER_WAY):
         with pytest.raises(TypeError):
             one.tell({"type": "bulk", "job": object()})
+
+
+def test_a_gateway_that_could_not_join_is_told_nothing_and_the_next_one_everything(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else each of them would take memory for as long as the process lives, and nobody would take its frames."""
+    subscribe = RedisSingleShardConnection.subscribe
+
+    async def lost(self: RedisSingleShardConnection, channel: str) -> None:
+        await subscribe(self, channel)
+        if "__group__" in channel:
+            raise OSError("the answer never came")
+
+    async def refused_and_let_in() -> list[int]:
+        layer, members = get_channel_layer(), list[int]()
+        with monkeypatch.context() as patch:
+            patch.setattr(RedisSingleShardConnection, "subscribe", lost)
+            for _ in range(3):
+                with pytest.raises(OSError, match="never came"):
+                    await Gateway.of_this_loop()
+                members.append(sum(map(len, layer.groups.values())))
+        gateway = await Gateway.of_this_loop()
+        members.append(sum(map(len, layer.groups.values())))
+        gateway._task.cancel()
+        await asyncio.gather(gateway._task, return_exceptions=True)
+        await layer.flush()
+        return members
+
+    assert asyncio.run(refused_and_let_in()) == [0, 0, 0, 1]
 
 
 def test_a_browser_that_does_not_read_misses_the_oldest_frames_and_takes_no_memory() -> None:
