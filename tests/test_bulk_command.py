@@ -1,5 +1,6 @@
 """`manage.py bulk` as an operator meets it: a file, a job, an exit code."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,13 @@ from notify_project.local.children import manage
 from tests.stack import Stack, wait_until
 
 pytestmark = pytest.mark.one_shard_is_enough
+
+# Whoever starts the tests in the background has Ctrl-C ignored in all that they start.
+HEEDING_CTRL_C = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +95,7 @@ def test_who_detaches_or_interrupts_leaves_the_job_to_go_on(at_work: Stack, tmp_
     file.write_text("".join(f"slow-{number}\n" for number in range(40)))
     options = ("--title", "T", "--rate", "20/s")
     at_work.manage("bulk", str(file), *options, "--detach")
-    following = at_work.start(manage("bulk", str(file), *options))
+    following = at_work.start([sys.executable, "-c", HEEDING_CTRL_C, *manage("bulk", str(file), *options)])
     wait_until(lambda: "40 recipients" in following.log(), message="never began")
     following.interrupt()
     assert following.wait(20) == 130

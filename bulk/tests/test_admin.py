@@ -31,7 +31,7 @@ from bulk.tests.browsing import (
 from bulk.tests.helpers import again, begin, bury, crowd, fan, make_job, make_running, state_of, store_rows
 from notifications import wiring
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.one_shard_is_enough]
 
 Status = BulkJob.Status
 

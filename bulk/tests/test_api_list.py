@@ -8,7 +8,7 @@ from bulk.tests.helpers import crowd, fan, in_lanes, make_job, make_running, sto
 from conftest import Caller
 from notifications.tests.test_api import problem
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.one_shard_is_enough]
 
 Status = BulkJob.Status
 

@@ -22,7 +22,7 @@ from notifications.access.principal import SCOPES, Scope
 from notifications.tests.test_api import problem
 from tests.stack import Stack, wait_until
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.one_shard_is_enough]
 
 Status = BulkJob.Status
 

@@ -17,7 +17,7 @@ from bulk.upload import Upload
 from conftest import Caller
 from notifications.tests.test_api import problem
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.one_shard_is_enough]
 
 PATH = "/api/bulk"
 NOTIFICATION = {"type": "news", "title": "A title"}

@@ -12,7 +12,7 @@ from dlq.tests.letters import event, record_all
 from notifications import events, store
 from notifications.events import Event
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.one_shard_is_enough]
 
 Status = DeadLetter.Status
 
