@@ -104,3 +104,8 @@ class Part(models.Model):
 
 # Large enough that a part is read seldom, small enough to hold a few at once.
 PART_SIZE = 5000
+
+
+def visible() -> models.QuerySet[BulkJob]:
+    """Every job whose list is all here; nobody is shown another."""
+    return BulkJob.objects.exclude(status=BulkJob.Status.RECEIVING)

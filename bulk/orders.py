@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db import transaction
 
 from bulk.exceptions import Impossible, Unknown
-from bulk.models import BulkJob
+from bulk.models import BulkJob, visible
 from notifications import failpoints
 from notifications.stream.fanout import Fanout, Order, State
 
@@ -116,8 +116,7 @@ def furthest(job: BulkJob, reached: list[int | None]) -> list[int]:
 
 def _order(fanout: Fanout, job_id: UUID, change: Callable[[BulkJob], None]) -> BulkJob:
     with transaction.atomic():
-        shown = BulkJob.objects.exclude(status=Status.RECEIVING).select_for_update()
-        job = shown.filter(pk=job_id).first()
+        job = visible().select_for_update().filter(pk=job_id).first()
         if job is None:
             raise Unknown
         change(job)

@@ -8,13 +8,12 @@ import structlog
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.db import InterfaceError, OperationalError
-from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.template.response import TemplateResponse
 from django.urls import reverse
 
-from bulk.models import BulkJob
+from bulk.models import BulkJob, visible
 from notifications.admin.inboxes import LookOnly
 
 log = structlog.get_logger("notify.admin")
@@ -76,14 +75,9 @@ def refuse_unless(allowed: bool) -> None:  # noqa: FBT001 - reads as a sentence
         raise PermissionDenied
 
 
-def jobs() -> QuerySet[BulkJob]:
-    """Every job whose list is all here."""
-    return BulkJob.objects.exclude(status=BulkJob.Status.RECEIVING)
-
-
 def find(job_id: UUID) -> BulkJob:
     """A job; raises Http404."""
-    job = jobs().filter(pk=job_id).first()
+    job = visible().filter(pk=job_id).first()
     if job is None:
         raise Http404
     return job

@@ -4,9 +4,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Final
 
-from django.db.models import QuerySet
-
-from bulk.models import BulkJob
+from bulk.models import BulkJob, visible
 from notifications import events
 from notifications.api.query import CURSOR_BOUND, LIMIT_BOUND, Bounds, Page, asked, page_of
 from notifications.events import TYPE_RULE, EventType
@@ -15,15 +13,10 @@ RECEIVING: Final = BulkJob.Status.RECEIVING
 STATUSES: Final = {label: value for value, label in BulkJob.Status.choices if value != RECEIVING}
 
 
-def jobs() -> QuerySet[BulkJob]:
-    """Every job whose list is all here."""
-    return BulkJob.objects.exclude(status=RECEIVING)
-
-
 def page(parameters: Mapping[str, str]) -> Page[BulkJob]:
     """The page that a query asks for, newest first. Raises Invalid with every broken rule."""
     query = asked(parameters, BOUNDS)
-    rows = jobs()
+    rows = visible()
     if "type" in query:
         rows = rows.filter(type=query["type"])
     if "status" in query:

@@ -19,7 +19,7 @@ from bulk import counts, orders, shapes
 from bulk.api import listing
 from bulk.api.making import make
 from bulk.exceptions import Impossible, Unknown
-from bulk.models import BulkJob
+from bulk.models import BulkJob, visible
 from notifications import wiring
 from notifications.access.keys import RATE, RATE_RULE
 from notifications.access.permissions import scope
@@ -81,7 +81,7 @@ class OneJob(APIView):
 
     def get(self, request: Request, job_id: UUID) -> Response:  # noqa: ARG002 - DRF's signature
         """The job, and how far it is."""
-        job = listing.jobs().filter(pk=job_id).first()
+        job = visible().filter(pk=job_id).first()
         if job is None:
             raise Http404
         return Response(_shown([job])[0])
