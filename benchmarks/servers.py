@@ -34,6 +34,7 @@ POSTGRESQL_SETTINGS = (
     "synchronous_commit",
     "full_page_writes",
     "wal_sync_method",
+    "wal_compression",
     "shared_buffers",
     "jit",
 )

@@ -14,8 +14,10 @@ from notifications.stream.keys import GROUP, LANES, Lane
 # for so long after it, batches of bulk are small.
 POLITE_SECONDS: Final = 2.0
 POLITE_EVENTS: Final = 100
-# After each of them the worker waits for `live` a moment, in which others have the processor and the disks.
-POLITE_REST_MS: Final = 3
+# After each of them the worker waits for `live` as long as that one took, within these bounds: so others have half of the
+# processor and the disks, however slow these are just now.
+LEAST_REST_MS: Final = 2
+MOST_REST_MS: Final = 30
 # Entries of bulk at a time, once they were seen to be chunks of many events each; others can have the rest.
 CHUNKS_AT_ONCE: Final = 10
 # While they are single events again, so many times as many with each look.
@@ -77,16 +79,14 @@ class Reader(GroupReader):
         self._bulk_count = self._count_each
         self._ahead: deque[Entry] = deque()
         self._live_at = float("-inf")
-        self._after_bulk = False
+        self._part_at: float | None = None
 
     def read(self, *, block_ms: int | None) -> list[Entry]:
         """The next batch: `live` entries if any wait, else some of `bulk`, else whatever comes within `block_ms`.
 
         What is read of `bulk` is handed out in parts, between which `live` has its turn.
         """
-        rest_ms = POLITE_REST_MS if self._after_bulk and self._is_polite() else None
-        self._after_bulk = False
-        if entries := self._deliver(self._live, count=self._count_each, block_ms=rest_ms):
+        if entries := self._deliver(self._live, count=self._count_each, block_ms=self._rest_ms()):
             self._live_at = time.monotonic()
             return entries
         if not self._ahead:
@@ -120,8 +120,15 @@ class Reader(GroupReader):
             entry = self._ahead.popleft()
             part.append(entry)
             events += entry.events
-        self._after_bulk = bool(part)
+        self._part_at = time.monotonic() if part else None
         return part
+
+    def _rest_ms(self) -> int | None:
+        """How long to wait for `live` before the next part of bulk; None (not at all) where there is no need."""
+        part_at, self._part_at = self._part_at, None
+        if part_at is None or not self._is_polite():
+            return None
+        return min(MOST_REST_MS, max(LEAST_REST_MS, round((time.monotonic() - part_at) * 1000)))
 
     def _is_polite(self) -> bool:
         """Whether somebody was sent something just now."""
