@@ -11,7 +11,12 @@ from notifications.api import health, problems
 from notify_project import views
 
 urlpatterns = [
-    path("", views.home, name="home"),
+    path("", views.flow, name="flow"),
+    path("lives/", views.lives, name="lives"),
+    path("inbox/", views.inbox, name="inbox"),
+    path("dead-letters/", views.dead_letters, name="dead-letters"),
+    path("processes/", views.processes, name="processes"),
+    path("dashboard/", include("notify_project.dashboard.urls")),
     path("healthz", health.healthz),
     path("readyz", health.readyz),
     path("api/", include("dlq.api.urls")),

@@ -1,5 +1,6 @@
 """Pages for people. What they show is fetched by their scripts, through the same API that everybody has."""
 
+from collections.abc import Callable
 from http import HTTPStatus
 
 from django.contrib.auth.views import redirect_to_login
@@ -9,15 +10,26 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 
-@require_safe
-@never_cache
-def home(request: HttpRequest) -> HttpResponse:
-    """The first page, for members of staff: send something, and watch an inbox."""
-    if not request.user.is_authenticated:
-        return redirect_to_login(request.get_full_path())
-    if not request.user.is_staff:
-        return page(request, "403.html", HTTPStatus.FORBIDDEN)
-    return page(request, "notify/home.html")
+def staff_page(template: str) -> Callable[[HttpRequest], HttpResponse]:
+    """A page for members of staff; whoever is not signed in is asked to, and comes back."""
+
+    @require_safe
+    @never_cache
+    def view(request: HttpRequest) -> HttpResponse:
+        if not request.user.is_authenticated:
+            return redirect_to_login(request.get_full_path())
+        if not request.user.is_staff:
+            return page(request, "403.html", HTTPStatus.FORBIDDEN)
+        return page(request, template)
+
+    return view
+
+
+flow = staff_page("notify/flow.html")
+lives = staff_page("notify/lives.html")
+inbox = staff_page("notify/inbox_page.html")
+dead_letters = staff_page("notify/dead_letters.html")
+processes = staff_page("notify/processes.html")
 
 
 def page(request: HttpRequest, template: str, status: int = HTTPStatus.OK) -> HttpResponse:

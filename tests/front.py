@@ -55,7 +55,7 @@ class FrontPage:
 
     def open(self, recipient: str = "") -> None:
         """Load the page, watching a recipient."""
-        self.page.goto(f"{self._stack.url}/?recipient={quoted(recipient)}")
+        self.page.goto(f"{self._stack.url}/inbox/?recipient={quoted(recipient)}")
 
     def watch(self, recipient: str) -> None:
         """Watch a recipient's inbox, and wait until it is live."""

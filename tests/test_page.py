@@ -88,7 +88,7 @@ def test_signing_in_leads_to_the_page_and_signing_out_away_from_it(browser: Brow
     page = context.new_page()
     complaints.listen_to(page)
     sign_in(page, stack)
-    expect(page.get_by_text("Type a recipient to see their inbox, live.")).to_be_visible()
+    expect(page.get_by_role("heading", name="Flow", level=1)).to_be_visible()
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_text("Logged out")).to_be_visible()
     page.goto(stack.url)

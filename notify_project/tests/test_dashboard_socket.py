@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from notifications.live.dashboard import MAX_UNDER_WAY, Teller, tell
-from notify_project.dashboard import MAX_WAITING_FRAMES, DashboardConsumer, Gateway, is_staff
+from notify_project.dashboard.socket import MAX_WAITING_FRAMES, DashboardConsumer, Gateway, is_staff
 from tests.stack import ADMIN_PASSWORD, ADMIN_USER, Stack, wait_until
 
 pytestmark = pytest.mark.one_shard_is_enough
