@@ -14,8 +14,8 @@ from notifications.stream.keys import GROUP, LANES, Lane
 # for so long after it, batches of bulk are small.
 POLITE_SECONDS: Final = 2.0
 POLITE_EVENTS: Final = 100
-# After each of them the worker waits for `live` as long as that one took, within these bounds: so others have half of the
-# processor and the disks, however slow these are just now.
+# After each of them the worker waits for `live` as long as that one took, within these bounds: so others have half of
+# the processor and the disks, however slow these are just now.
 LEAST_REST_MS: Final = 2
 MOST_REST_MS: Final = 30
 # Entries of bulk at a time, once they were seen to be chunks of many events each; others can have the rest.
