@@ -21,7 +21,7 @@ from bulk import lists, orders
 from bulk.exceptions import Unknown
 from bulk.lists import Recipients
 from bulk.models import BulkJob
-from notifications import failpoints, process
+from notifications import failpoints, process, reporting
 from notifications.process import OUTAGES
 from notifications.stream.fanout import Fanout, Standing
 
@@ -84,7 +84,8 @@ class FanOut:
             return FULL_SECONDS
         jobs.rotate(-self._turns)
         self._turns += 1
-        if sum(job.go_on(room, self._limit) for job in jobs):
+        if fanned := sum(job.go_on(room, self._limit) for job in jobs):
+            reporting.handled(fanned)
             return 0.0
         rest = FULL_SECONDS if len(room) < self._fanout.shards.count else LOOK_SECONDS
         return max(0.0, min(rest, *(job.wait_seconds(room) for job in jobs)))

@@ -11,7 +11,7 @@ from redis.exceptions import OutOfMemoryError, ResponseError
 
 from dlq import once, records, replay
 from dlq.deaths import death_of
-from notifications import failpoints
+from notifications import failpoints, reporting
 from notifications.exceptions import Refused
 from notifications.process import Chore
 from notifications.stream.group import group_is_lost
@@ -101,6 +101,7 @@ class Recorder:
             self._refused = True
             return 0
         self._refused = False
+        reporting.handled(replayed)
         return replayed
 
     def _record(self, letters: list[Letter]) -> None:
@@ -108,4 +109,5 @@ class Recorder:
         failpoints.reach("recorder.recorded")
         self._reader.settle(letters)
         failpoints.reach("recorder.settled")
+        reporting.handled(len(letters))
         log.info("recorder.recorded", letters=len(letters), new=new)

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 from django.conf import settings
 
-from notifications import events, failpoints, faults, wiring
+from notifications import events, failpoints, faults, reporting, wiring
 from notifications.events import Draft, Event
 from notifications.exceptions import FieldError, Invalid
 from notifications.stream.keys import Lane
@@ -121,6 +121,7 @@ def _accept(drafts: list[Draft], ids: list[str], body: bytes, once: Once | None)
     if once is None:
         wiring.writer().add(batch)
         failpoints.reach("intake.accepted")
+        reporting.handled(len(batch))
         return Answer(body)
     earlier = wiring.writer().add_once(batch, once, body)
     if isinstance(earlier, Pending):
@@ -128,6 +129,7 @@ def _accept(drafts: list[Draft], ids: list[str], body: bytes, once: Once | None)
         wiring.writer().finish(_events(drafts, _ids_in(earlier.answer)), once, earlier.answer)
     if isinstance(earlier, Pending | Replayed):
         return Answer(earlier.answer, replayed=True)
+    reporting.handled(len(batch))
     return Answer(body)
 
 

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache, partial
 from types import FrameType
 from typing import Final, Protocol, Self
 
@@ -22,6 +23,7 @@ from django.db import DatabaseError, InterfaceError, connections
 from redis.exceptions import RedisError
 
 from notifications import collector, standstill
+from notifications.reporting import Reporter
 
 log = structlog.get_logger("notify.process")
 
@@ -98,7 +100,7 @@ class BackOff:
 
 def consumer_name() -> str:
     """This process, by a name that no other has or gets: `host:pid:start`."""
-    return f"{socket.gethostname()}:{os.getpid()}:{time.time_ns() // 1_000_000}"
+    return _name_of(os.getpid())
 
 
 def pause(seconds: float) -> None:
@@ -118,10 +120,11 @@ def run(kind: str, duty: Duty, *beside: Duty) -> None:
     """
     collector.spare(*COLLECT_AFTER)
     others = [_Beside(other) for other in beside]
-    with _signals() as asked, _Beat(duty):
+    reporter = Reporter(kind, consumer_name(), is_stuck=_life.has_a_stuck_thread)
+    with _signals() as asked, reporter, _Beat(duty):
         log.info("process.started", kind=kind, pid=os.getpid())
-        ending = threading.Thread(target=_end_in_time, args=(kind, (duty, *beside), asked), daemon=True)
-        ending.start()
+        last_words = partial(_end_in_time, kind, (duty, *beside), asked, reporter)
+        threading.Thread(target=last_words, daemon=True).start()
         for other in others:
             other.start()
         _steps(duty)
@@ -129,10 +132,10 @@ def run(kind: str, duty: Duty, *beside: Duty) -> None:
             other.join()
         for each in (duty, *beside):
             _give_back(kind, each)
-    connections.close_all()
-    for other in others:
-        if other.failure:
-            raise other.failure
+        connections.close_all()
+        for other in others:
+            if other.failure:
+                raise other.failure
     log.info("process.stopped", kind=kind)
 
 
@@ -162,8 +165,17 @@ class _Life:
         """Whether a thread has been at one step for longer than any step takes."""
         return time.monotonic() - self._advanced[thread] > STUCK_SECONDS
 
+    def has_a_stuck_thread(self) -> bool:
+        """Whether any thread of this process is stuck."""
+        return any(self.is_stuck(thread) for thread in tuple(self._advanced))
+
 
 _life: Final = _Life()
+
+
+@cache
+def _name_of(pid: int) -> str:
+    return f"{socket.gethostname()}:{pid}:{time.time_ns() // 1_000_000}"
 
 
 def _give_back(kind: str, duty: Duty) -> None:
@@ -173,7 +185,7 @@ def _give_back(kind: str, duty: Duty) -> None:
         log.warning("process.gave_nothing_back", kind=kind, error=repr(error))
 
 
-def _end_in_time(kind: str, duties: Iterable[Duty], asked: socket.socket) -> None:
+def _end_in_time(kind: str, duties: Iterable[Duty], asked: socket.socket, reporter: Reporter) -> None:
     """End a process whose step does not come back: it waits for a server that stands still, and nothing wakes it.
 
     Whatever that step does when the server goes on, to commit for one, is done again by others, with no second effect.
@@ -190,6 +202,7 @@ def _end_in_time(kind: str, duties: Iterable[Duty], asked: socket.socket) -> Non
     log.warning("process.cut_short", kind=kind)
     for duty in duties:
         _give_back(kind, duty)
+    reporter.stop()
     os._exit(0)
 
 

@@ -9,11 +9,14 @@ from notifications.stream.client import Shards, connect
 from notifications.stream.clock import ServerClock
 from notifications.stream.fanout import Fanout
 from notifications.stream.keys import Lane
+from notifications.stream.register import Register
 from notifications.stream.schedules import Schedules
 from notifications.stream.writer import Writer
 
 # Longer than any BLOCK (two seconds), and short enough to go on within five seconds of a connection's silent loss.
 PATIENCE_SECONDS: Final = 4.5
+# A report that waits longer is worth less than the next one.
+REPORT_PATIENCE_SECONDS: Final = 1.0
 
 
 @cache
@@ -73,6 +76,12 @@ def patient_shards() -> Shards:
         connect(settings.NOTIFY.redis_url, timeout_seconds=PATIENCE_SECONDS),
         settings.NOTIFY.shards,
     )
+
+
+def register(name: str) -> Register:
+    """The entry of the process of this name among all that run."""
+    client = connect(settings.NOTIFY.redis_url, timeout_seconds=REPORT_PATIENCE_SECONDS)
+    return Register(Shards(client, settings.NOTIFY.shards), name)
 
 
 def _patience_ms() -> int:

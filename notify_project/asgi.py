@@ -13,11 +13,11 @@ http = get_asgi_application()
 
 from notifications import collector  # noqa: E402
 from notifications.live.routing import websocket_urlpatterns  # noqa: E402
-from notify_project import bodies, ending, urls  # noqa: E402, F401 - every view, before the first request
+from notify_project import bodies, ending, reports, urls  # noqa: E402, F401 - every view, before the first request
 from notify_project.dashboard import socket  # noqa: E402
 
 ending.in_time()
 # The last of the others refuses every address that is not known.
 sockets = URLRouter([*socket.websocket_urlpatterns, *websocket_urlpatterns])
-application = bodies.from_disk(ProtocolTypeRouter({"http": http, "websocket": sockets}))
+application = reports.of_asgi(bodies.from_disk(ProtocolTypeRouter({"http": http, "websocket": sockets})))
 collector.spare()

@@ -7,9 +7,10 @@ from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "notify_project.settings")
 settings.NOTIFY.require("database_url", "redis_url", "secret_key")
-application = get_wsgi_application()
+http = get_wsgi_application()
 
 from notifications import collector  # noqa: E402
-from notify_project import urls  # noqa: E402, F401 - every view, before the first request
+from notify_project import reports, urls  # noqa: E402, F401 - every view, before the first request
 
+application = reports.of_wsgi(http)
 collector.spare()

@@ -4,7 +4,7 @@ from typing import Final
 
 import structlog
 
-from notifications import failpoints, process
+from notifications import failpoints, process, reporting
 from notifications.stream import delayed
 from notifications.stream.schedules import Due, Kept, Schedules, Step
 from scheduler import schedule as schedules
@@ -33,6 +33,7 @@ class Planner:
             log.error("scheduler.unreadable", ids=due.put_off, seconds=PUT_OFF_MS // 1000)
         if moved.events or due.fired or stepped:
             failpoints.reach("scheduler.moved")
+            reporting.handled(moved.events + due.fired + stepped)
             log.debug("scheduler.moved", retries=moved.events, fired=due.fired, recurring=stepped)
         waits = [wait for wait in (moved.next_in_ms, due.next_in_ms) if wait is not None]
         process.pause(_sleep_seconds(min(waits, default=None)))

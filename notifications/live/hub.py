@@ -19,6 +19,7 @@ from django.conf import settings
 from notifications import representation, unread, wiring
 from notifications.live import presence
 from notifications.live.threads import in_thread
+from notifications.reporting import Sockets
 from notifications.store import InboxState
 
 log = structlog.get_logger("notify.live")
@@ -43,6 +44,7 @@ class Hub:
     def __init__(self, channel: str) -> None:
         self.channel = channel
         self._sockets: dict[str, set[Socket]] = defaultdict(set)
+        self._open = self._frames = 0
         # Recipients by the second of the heartbeat at which it is their turn: the beat is spread, never a burst.
         self._turns: dict[int, set[str]] = defaultdict(set)
         self._tasks = [asyncio.create_task(self._receive()), asyncio.create_task(self._beat())]
@@ -60,10 +62,21 @@ class Hub:
                 hub = cls._of_loop[loop] = cls(channel)
         return hub
 
+    @classmethod
+    def held(cls) -> Sockets:
+        """What this process holds, for any thread that asks."""
+        each = [hub.counts() for hub in tuple(cls._of_loop.values())]
+        return Sockets(*(sum(counts) for counts in zip(*each, strict=True))) if each else Sockets(0, 0, 0)
+
+    def counts(self) -> Sockets:
+        """What this hub holds."""
+        return Sockets(self._open, len(self._sockets), self._frames)
+
     async def join(self, socket: Socket) -> bool:
         """Take a socket in; False when its recipient has too many. From here on frames are delivered to it."""
         recipient = socket.recipient
         self._sockets[recipient].add(socket)
+        self._open += 1
         self._turns[self._turn(recipient)].add(recipient)
         try:
             joined = await in_thread(
@@ -92,13 +105,17 @@ class Hub:
 
     def _drop(self, socket: Socket) -> None:
         sockets = self._sockets[socket.recipient]
-        sockets.discard(socket)
+        if socket in sockets:
+            sockets.remove(socket)
+            self._open -= 1
         if not sockets:
             del self._sockets[socket.recipient]
             self._turns[self._turn(socket.recipient)].discard(socket.recipient)
 
     def _deliver(self, recipient: str, text: str) -> None:
-        for socket in tuple(self._sockets.get(recipient, ())):
+        sockets = tuple(self._sockets.get(recipient, ()))
+        self._frames += len(sockets)
+        for socket in sockets:
             socket.deliver(text)
 
     async def _receive(self) -> None:

@@ -131,3 +131,17 @@ def api_key(digest: str) -> str:
     """STRING, no expiry: an API key's mirror, JSON of access.keys.Grant, by the SHA-256 of the key. In one slot of
     its own, as it belongs to no recipient. Written by access/keys.py."""
     return f"notify:{{keys}}:key:{digest}"
+
+
+def processes() -> str:
+    """HASH of long-running processes: name → `<beat> <start> <state>` (both Unix ms of Redis' clock; `alive` or
+    `stopped`) and, in a second line, JSON of register.Report. In one slot of its own, with `timespan`. Written by
+    report.lua; whoever reads takes away what is long gone."""
+    return "notify:{stats}:processes"
+
+
+def timespan(number: int) -> str:
+    """HASH, 16 min: five seconds of work, from `5 * number` Unix seconds on: `l<bucket>`, how many events of the lane
+    `live` took so long (register.bucket), and `totals`, all shards' counters as somebody found them in it: when (Unix
+    ms), accepted, stored, retried, dead, fired. Written by report.lua and register.py."""
+    return f"notify:{{stats}}:span:{number}"
