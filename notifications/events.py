@@ -80,6 +80,19 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     data: dict[str, Any] = {}
 
 
+class FailedAttempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One attempt that failed: when (Unix ms), which of its life, why, and how long the next one waited.
+
+    `delay_ms` is None where no other followed; `life` is the event's own.
+    """
+
+    at_ms: int
+    attempt: int
+    error: str
+    delay_ms: int | None = None
+    life: int = 0
+
+
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="v", tag=1):
     """An accepted event as the stream carries it; what one release wrote, a later one reads (the tag `v`)."""
 
@@ -96,6 +109,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     last_error: str | None = None
     first_failed_ms: int | None = None
     life: int = 0
+    # Each of them, of every life, oldest first; of very many the first and the newest (retries.MAX_KEPT).
+    failures: tuple[FailedAttempt, ...] = ()
 
 
 class Outline(msgspec.Struct, frozen=True):

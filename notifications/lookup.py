@@ -9,7 +9,8 @@ from django.db import DatabaseError
 from django.utils.module_loading import import_string
 
 from notifications import representation, wiring
-from notifications.models import Notification
+from notifications.events import FailedAttempt
+from notifications.models import Attempt, Notification
 from notifications.stream import states
 
 
@@ -32,6 +33,20 @@ def life(event_id: UUID) -> dict[str, object] | None:
     if in_flight is not None:
         return representation.life_of_event(in_flight)
     return next((found for look in _elsewhere() if (found := look(event_id)) is not None), None)
+
+
+def failures(event_id: UUID) -> list[FailedAttempt]:
+    """The attempts that failed before an event was stored, oldest first; none where it is no row."""
+    return [
+        FailedAttempt(
+            at_ms=round(attempt.at.timestamp() * 1000),
+            attempt=attempt.number,
+            error=attempt.error,
+            delay_ms=attempt.delay_ms,
+            life=attempt.life,
+        )
+        for attempt in Attempt.objects.filter(notification_id=event_id)
+    ]
 
 
 def dead_of(source_ids: Collection[UUID]) -> dict[UUID, int]:

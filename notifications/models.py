@@ -4,7 +4,7 @@ from django.db import models
 
 from notifications.access.models import ApiKey
 
-__all__ = ["ApiKey", "Inbox", "Notification", "Tally"]
+__all__ = ["ApiKey", "Attempt", "Inbox", "Notification", "Tally"]
 
 
 class Inbox(models.Model):
@@ -57,6 +57,28 @@ class Notification(models.Model):
 
     def __str__(self) -> str:
         return f"{self.title} → {self.recipient}"
+
+
+class Attempt(models.Model):
+    """One attempt that failed before a notification was stored; written with its row, so that most have none.
+
+    No foreign key: nothing removes a notification alone, and a check of each row would buy nothing.
+    """
+
+    notification_id = models.UUIDField(db_index=True)
+    # Which attempt, in which life: each replay of a dead letter begins a new one.
+    life = models.PositiveIntegerField()
+    number = models.PositiveIntegerField()
+    at = models.DateTimeField()
+    error = models.TextField()
+    # How long the next attempt was to wait; null where none followed in that life.
+    delay_ms = models.PositiveBigIntegerField(null=True)
+
+    class Meta:
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        return f"attempt {self.number} of {self.notification_id}"
 
 
 class Tally(models.Model):

@@ -8,10 +8,13 @@ from typing import Final
 import msgspec
 from django.conf import settings
 
-from notifications.events import Event
+from notifications.events import Event, FailedAttempt
 
 JITTER: Final = 0.1
 MAX_ERROR_CHARACTERS: Final = 2000
+# What an event carries of its failures goes through the stream with each attempt: so many, and so much of each.
+MAX_KEPT: Final = 50
+MAX_KEPT_CHARACTERS: Final = 1000
 
 
 def delay_ms(failed_attempts: int) -> int | None:
@@ -26,19 +29,35 @@ def delay_ms(failed_attempts: int) -> int | None:
     return round(delays[failed_attempts - 1] * 1000 * spread)
 
 
-def after_failure(event: Event, error: str, attempts: int = 1) -> Event:
-    """The event after so many failed attempts more, as the next one finds it."""
+def after_failure(event: Event, error: str, attempts: int = 1, *, delay_ms: int | None = None) -> Event:
+    """The event after so many failed attempts more, as the next one finds it after `delay_ms` (None: there is none)."""
+    now_ms = time.time_ns() // 1_000_000
+    failure = FailedAttempt(
+        at_ms=now_ms, attempt=event.attempts + attempts, error=_kept(error), delay_ms=delay_ms, life=event.life
+    )
     return msgspec.structs.replace(
         event,
         attempts=event.attempts + attempts,
         last_error=error,
-        first_failed_ms=event.first_failed_ms or time.time_ns() // 1_000_000,
+        first_failed_ms=event.first_failed_ms or now_ms,
+        failures=_bounded((*event.failures, failure)),
     )
 
 
 def error_text(error: BaseException) -> str:
     """What is kept of an error: its words, or its kind where it has none."""
     return (str(error).strip() or repr(error))[:MAX_ERROR_CHARACTERS]
+
+
+def _kept(error: str) -> str:
+    """As much of an error as is kept of each, as PostgreSQL takes it: without NUL and lone surrogates."""
+    text = error.encode(errors="replace").decode().replace("\x00", "\N{REPLACEMENT CHARACTER}")
+    return text if len(text) <= MAX_KEPT_CHARACTERS else f"{text[: MAX_KEPT_CHARACTERS - 1]}…"
+
+
+def _bounded(failures: tuple[FailedAttempt, ...]) -> tuple[FailedAttempt, ...]:
+    """The first, which tells how it began, and the newest."""
+    return failures if len(failures) <= MAX_KEPT else (failures[0], *failures[1 - MAX_KEPT :])
 
 
 @cache

@@ -7,7 +7,7 @@ order: so no two writers wait for each other in a circle, and what a recipient's
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from notifications import failpoints
 from notifications.events import Event
-from notifications.models import Inbox, Notification, Tally
+from notifications.models import Attempt, Inbox, Notification, Tally
 
 SOURCES: Final = {choice.label: choice.value for choice in Notification.Source}
 
@@ -134,6 +134,7 @@ def _write(batch: Sequence[Event]) -> Stored:
         if _insert(batch, seqs, stored_at) < len(batch):
             raise _AlreadyStored
         _tally(batch)
+        _keep_failures(batch)
         failpoints.reach("store.inserted")
     return Stored([StoredEvent(event, seq, stored_at) for event, seq in zip(batch, seqs, strict=True)], inboxes)
 
@@ -178,6 +179,23 @@ def _tally(batch: Sequence[Event]) -> None:
     counts = Counter(event.source_id for event in batch if event.source == "bulk" and event.source_id)
     if counts:
         Tally.objects.bulk_create(Tally(source_id=source_id, stored=stored) for source_id, stored in counts.items())
+
+
+def _keep_failures(batch: Sequence[Event]) -> None:
+    """Note the attempts that failed before. Few events have any: a batch without costs no statement."""
+    if failed := [event for event in batch if event.failures]:
+        Attempt.objects.bulk_create(
+            Attempt(
+                notification_id=event.id,
+                life=failure.life,
+                number=failure.attempt,
+                at=datetime.fromtimestamp(failure.at_ms / 1000, UTC),
+                error=failure.error,
+                delay_ms=failure.delay_ms,
+            )
+            for event in failed
+            for failure in event.failures
+        )
 
 
 def _earlier(events: dict[str, Event]) -> list[StoredEvent]:
