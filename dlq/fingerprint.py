@@ -9,12 +9,13 @@ DIGITS: Final = 12
 # What differs from event to event, in the order in which it is looked for. An apostrophe in a word opens no quotation.
 _VARYING: Final = re.compile(
     r"""
-      \b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b   # an id
+      ^DETAIL:[\s\S]*?(?=^(?:HINT|CONTEXT):|\Z)          # the row that PostgreSQL refuses
+    | \b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b   # an id
     | (?<!\w)'[^'\n]*'(?!\w) | "[^"\n]*"                # something quoted
     | \b0x[0-9a-f]+\b | \b(?=[a-f]*[0-9])[0-9a-f]{8,}\b # hexadecimal
     | \d+(?:[.,:]\d+)*                                  # a number, a time, a version
     """,
-    re.IGNORECASE | re.VERBOSE,
+    re.IGNORECASE | re.MULTILINE | re.VERBOSE,
 )
 
 

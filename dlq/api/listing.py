@@ -78,6 +78,7 @@ def _place(text: str) -> Place | None:
 BOUNDS: Final[Bounds] = {
     **{name: (rule(kind), partial(events.fits, kind=kind)) for name, kind in FILTERS.items()},
     "since": (rule(rules.Since), rules.is_since),
+    "until": (rule(rules.Since), rules.is_since),
     "replay": (rule(rules.Order), partial(events.fits, kind=rules.Order)),
     "status": (f"must be one of: {', '.join(STATUSES)}", STATUSES.__contains__),
     "limit": LIMIT_BOUND,

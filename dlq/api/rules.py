@@ -22,6 +22,7 @@ Fingerprint = Annotated[
     str,
     Meta(pattern=rf"^[0-9a-f]{{{DIGITS}}}\Z", description=f"must be the fingerprint of an error: {DIGITS} of 0-9 a-f"),
 ]
+# A bound of the last failure, which belongs to what is asked for.
 Since = Annotated[
     datetime, Meta(tz=True, description="must be a time with its zone (RFC 3339), 2026-01-31T08:15:00Z for one")
 ]
@@ -43,6 +44,7 @@ FILTERS: Final[dict[str, Any]] = {
     "recipient": Recipient,
     "fingerprint": Fingerprint,
     "since": Since,
+    "until": Since,
 }
 
 

@@ -1,7 +1,7 @@
 """Dead letters for programs: look, replay, discard."""
 
 from collections.abc import Callable
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
@@ -32,7 +32,8 @@ T = TypeVar("T")
 
 CORRECTED: Final = "/notification"
 NO_CRITERION: Final = (
-    'must name what to replay: {"all": true}, or any of ids, reason, type, recipient, fingerprint, since; not both'
+    'must name what to replay: {"all": true}, or any of ids, reason, type, recipient, fingerprint, since, '
+    "until; not both"
 )
 
 
@@ -56,6 +57,7 @@ class ManyBody(msgspec.Struct, forbid_unknown_fields=True):
     recipient: Recipient | None = None
     fingerprint: Fingerprint | None = None
     since: Since | None = None
+    until: Since | None = None
     dry_run: Flag = False
     limit: Limit | None = None
 
@@ -64,11 +66,8 @@ class ManyBody(msgspec.Struct, forbid_unknown_fields=True):
         given = {name: getattr(self, name) for name in replay.LOOKUPS if getattr(self, name, None) is not None}
         if self.all is bool(given):
             raise Invalid([FieldError("", NO_CRITERION)])
-        try:
-            since = self.since and self.since.astimezone(UTC)
-        except OverflowError:
-            raise Invalid([FieldError("/since", rules.rule(Since))]) from None
-        return msgspec.structs.replace(Criteria(**given), since=since)
+        bounds = {"since": _in_utc("/since", self.since), "until": _in_utc("/until", self.until)}
+        return msgspec.structs.replace(Criteria(**given), **bounds)
 
 
 class ConflictResponse(APIException):
@@ -141,6 +140,13 @@ class ReplayMany(APIView):
             lambda key: replay.order(criteria, by, body.limit, request=key),
             lambda order: {"id": str(order.pk), "matched": order.letters},
         )
+
+
+def _in_utc(pointer: str, bound: datetime | None) -> datetime | None:
+    try:
+        return bound and bound.astimezone(UTC)
+    except OverflowError:
+        raise Invalid([FieldError(pointer, rules.rule(Since))]) from None
 
 
 def _ordered(key: Once | None, give: Callable[[Once | None], Replay], tell: Callable[[Replay], object]) -> Response:

@@ -118,6 +118,9 @@ def test_pages_are_newest_failure_first_and_stay_as_they_are_while_letters_arriv
         ("recipient=alice", {"alice"}),
         ("since=2027-01-15T08:00:01Z", {"bob", "carol"}),
         ("since=2027-01-15T09:00:01%2B01:00&type=test.event", {"bob"}),
+        ("until=2027-01-15T08:00:01Z", {"alice", "bob"}),
+        ("until=2027-01-15T07:59:59Z", set()),
+        ("since=2027-01-15T08:00:01Z&until=2027-01-15T08:00:01Z", {"bob"}),
         ("fingerprint=000000000000", set()),
     ],
 )
@@ -142,13 +145,15 @@ def test_letters_are_filtered_by_the_fingerprint_that_they_show(producer: Caller
 
 @pytest.mark.one_shard_is_enough
 def test_broken_rules_of_a_query_are_named(producer: Caller) -> None:
-    query = "status=gone&since=yesterday&limit=0&cursor=x&recipient=a%20b&type=A&reason=A%00&fingerprint=1&x=1"
+    query = "status=gone&since=yesterday&until=tomorrow&limit=0&cursor=x"
+    query += "&recipient=a%20b&type=A&reason=A%00&fingerprint=1&x=1"
     assert pointers(producer.get(f"/api/dlq?{query}")) == {
-        *("/status", "/since", "/limit", "/cursor", "/recipient", "/type", "/reason", "/fingerprint", "/x")
+        *("/status", "/since", "/until", "/limit", "/cursor", "/recipient", "/type", "/reason", "/fingerprint", "/x")
     }
     moments = ("1700000000", "2027-01-15T08:00:00", "2027-13-15T08:00:00Z", "0001-01-01T00:00:00%2B14:00")
-    for since in moments:
-        assert pointers(producer.get(f"/api/dlq?since={since}")) == {"/since"}
+    for moment in moments:
+        assert pointers(producer.get(f"/api/dlq?since={moment}")) == {"/since"}
+        assert pointers(producer.get(f"/api/dlq?until={moment}")) == {"/until"}
     assert pointers(producer.get("/api/dlq?reason=nonsense&replay=1")) == {"/reason", "/replay"}
     for since in ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"):
         assert producer.get(f"/api/dlq?since={since}").status_code == 200
@@ -248,6 +253,8 @@ def test_many_are_replayed_by_filter_after_a_dry_run(producer: Caller, shards: S
         ({"reason": "invalid", "recipient": "alice", "since": "2027-01-15T08:00:00Z"}, 1),
         ({"ids": [str(DeadLetter.objects.get(recipient="bob").pk), str(uuid.uuid4())]}, 1),
         ({"fingerprint": "000000000000"}, 0),
+        ({"until": "2027-01-15T08:00:00Z"}, 3),
+        ({"reason": "invalid", "until": "2027-01-15T07:59:59.999Z"}, 0),
     ]
     for body, matched in many:
         answer = post(producer, "/api/dlq/replay", {**body, "dry_run": True})
@@ -282,6 +289,9 @@ def test_many_are_replayed_by_filter_after_a_dry_run(producer: Caller, shards: S
         ({"since": "2027-01-15T08:00:00"}, "/since"),
         ({"since": "0001-01-01T00:00:00+14:00"}, "/since"),
         ({"since": "9999-12-31T23:59:59-14:00"}, "/since"),
+        ({"until": "tomorrow"}, "/until"),
+        ({"until": "9999-12-31T23:59:59-14:00"}, "/until"),
+        ({"all": True, "until": "2027-01-15T08:00:00Z"}, ""),
         ({"all": 1}, "/all"),
         ({"all": True, "limit": 0}, "/limit"),
         ({"all": True, "limit": 1_000_001}, "/limit"),

@@ -21,6 +21,8 @@ pytestmark = pytest.mark.one_shard_is_enough
         ("no 019aab5e-0000-7000-8000-00000000abcd", "no 019aab5e-1111-7111-8111-11111111ABCD"),
         ("at 0x7f03 in deadbeef42", "at 0xff in 0123456789abcdef"),
         ("after 1.5 s at 12:30:01", "after 60 s at 1:02"),
+        ("bad row\nDETAIL:  Failing row contains (a, x\ny).", "bad row\nDETAIL:  Failing row contains (b, z)."),
+        ("bad row\nDETAIL:  Row (a).\nHINT:  Mend it.", "bad row\nDETAIL:  Row (b).\nHINT:  Mend it."),
     ],
 )
 def test_errors_that_differ_in_values_only_have_one_fingerprint(one: str, other: str) -> None:
@@ -34,6 +36,8 @@ def test_errors_that_differ_in_values_only_have_one_fingerprint(one: str, other:
         ("it doesn't fit and can't", "it doesn't work and can't"),
         ("missing field `id`", "missing field `title`"),
         ("too long", "too short"),
+        ("bad row\nDETAIL:  Row (a).\nHINT:  Mend it.", "bad row\nDETAIL:  Row (a).\nHINT:  Throw it away."),
+        ("bad row\nDETAIL:  Row (a).", "no row\nDETAIL:  Row (a)."),
     ],
 )
 def test_errors_of_other_words_have_other_fingerprints(one: str, other: str) -> None:
