@@ -9,6 +9,7 @@ from django.views.generic import RedirectView
 
 from notifications.api import health, problems
 from notify_project import views
+from notify_project.dashboard import stats
 
 urlpatterns = [
     path("", views.flow, name="flow"),
@@ -19,6 +20,7 @@ urlpatterns = [
     path("dashboard/", include("notify_project.dashboard.urls")),
     path("healthz", health.healthz),
     path("readyz", health.readyz),
+    path("api/stats", stats.Stats.as_view(), name="stats"),
     path("api/", include("dlq.api.urls")),
     path("api/", include("scheduler.api.urls")),
     path("api/", include("bulk.api.urls")),

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from http import HTTPStatus
 
+from django.conf import settings
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -20,7 +21,7 @@ def staff_page(template: str) -> Callable[[HttpRequest], HttpResponse]:
             return redirect_to_login(request.get_full_path())
         if not request.user.is_staff:
             return page(request, "403.html", HTTPStatus.FORBIDDEN)
-        return page(request, template)
+        return page(request, template, fault_injection=settings.NOTIFY.fault_injection)
 
     return view
 
@@ -32,9 +33,9 @@ dead_letters = staff_page("notify/dead_letters.html")
 processes = staff_page("notify/processes.html")
 
 
-def page(request: HttpRequest, template: str, status: int = HTTPStatus.OK) -> HttpResponse:
+def page(request: HttpRequest, template: str, status: int = HTTPStatus.OK, **context: object) -> HttpResponse:
     """A page that loads its own scripts and styles, speaks to its own server, and does nothing else."""
-    response = render(request, template, status=status)
+    response = render(request, template, context, status=status)
     response["Content-Security-Policy"] = content_security_policy(request.get_host())
     return response
 

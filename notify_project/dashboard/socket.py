@@ -25,6 +25,7 @@ from notifications.live.consumers import FOREIGN_ORIGIN, TRY_LATER, UNAUTHENTICA
 from notifications.live.dashboard import GROUP
 from notifications.live.threads import in_thread
 from notifications.process import OUTAGES
+from notify_project.dashboard.ticker import Ticker
 
 log = structlog.get_logger("notify.live")
 
@@ -32,30 +33,72 @@ MAX_WAITING_FRAMES: Final = 200
 # How long somebody who signs out elsewhere, or is no member of staff any more, goes on to see frames.
 CHECK_SECONDS: Final = 15.0
 RETRY_SECONDS: Final = 1.0
+# So long a new dashboard waits for the gateway to be one of the group.
+JOIN_SECONDS: Final = 1.5
 
 
 class Gateway:
     """All dashboards of this process. Lives on one event loop and is touched from it alone."""
 
-    _of_loop: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, "asyncio.Task[Gateway]"]] = WeakKeyDictionary()
+    _of_loop: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, "Gateway"]] = WeakKeyDictionary()
 
-    def __init__(self, channel: str) -> None:
-        self.sockets: set[DashboardConsumer] = set()
-        self._channel = channel
+    def __init__(self) -> None:
+        self._sockets: set[DashboardConsumer] = set()
+        self._ticker = Ticker(self._deliver)
+        # Set as soon as the gateway has joined the group, or was kept from it.
+        self._tried = asyncio.Event()
         self._task = asyncio.create_task(self._receive())
 
     @classmethod
-    async def of_this_loop(cls) -> "Gateway":
-        """The process' gateway, made for the first socket. Raises what keeps it from Redis."""
+    def of_this_loop(cls) -> "Gateway":
+        """The process' gateway, made for the first socket."""
         loop = asyncio.get_running_loop()
-        making = cls._of_loop.get(loop)
-        if making is None or (making.done() and making.exception()):
-            making = cls._of_loop[loop] = asyncio.create_task(cls._make())
-        # Whoever waits for it may go; it is everybody's.
-        return await asyncio.shield(making)
+        gateway = cls._of_loop.get(loop)
+        if gateway is None:
+            gateway = cls._of_loop[loop] = cls()
+        return gateway
 
-    @classmethod
-    async def _make(cls) -> "Gateway":
+    async def ready(self) -> None:
+        """Return when the gateway is told what others tell; or soon, without: an outage is what a dashboard is for."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._tried.wait(), JOIN_SECONDS)
+
+    def join(self, socket: "DashboardConsumer") -> None:
+        """Let a socket have every frame from now on, and the newest of each kind that repeats itself."""
+        self._sockets.add(socket)
+        for text in self._ticker.latest():
+            socket.deliver(text)
+        self._ticker.start()
+
+    def leave(self, socket: "DashboardConsumer") -> None:
+        """Let a socket go; with the last one, nothing is looked at any more."""
+        self._sockets.discard(socket)
+        if not self._sockets:
+            self._ticker.stop()
+
+    def _deliver(self, text: str) -> None:
+        for socket in tuple(self._sockets):
+            socket.deliver(text)
+
+    async def _receive(self) -> None:
+        """Hand what is told to every socket, for as long as the process lives."""
+        layer, channel, lost = get_channel_layer(), "", False
+        while True:
+            try:
+                channel = channel or await self._join_group()
+                self._tried.set()
+                message: dict[str, Any] = await layer.receive(channel)
+                self._deliver(message["text"])
+                lost = False
+            except Exception as error:  # noqa: BLE001 - a gateway outlives whatever one message brings
+                self._tried.set()
+                if not lost:
+                    log.warning("dashboard.receive_failed", error=repr(error))
+                lost = True
+                await asyncio.sleep(RETRY_SECONDS)
+
+    @staticmethod
+    async def _join_group() -> str:
         layer = get_channel_layer()
         channel: str = await layer.new_channel("dashboards.")
         try:
@@ -65,19 +108,7 @@ class Gateway:
             with contextlib.suppress(Exception):
                 await layer.group_discard(GROUP, channel)
             raise
-        return cls(channel)
-
-    async def _receive(self) -> None:
-        """Hand what is told to every socket, for as long as the process lives."""
-        layer = get_channel_layer()
-        while True:
-            try:
-                message: dict[str, Any] = await layer.receive(self._channel)
-                for socket in tuple(self.sockets):
-                    socket.deliver(message["text"])
-            except Exception as error:  # noqa: BLE001 - a gateway outlives whatever one message brings
-                log.warning("dashboard.receive_failed", error=repr(error))
-                await asyncio.sleep(RETRY_SECONDS)
+        return channel
 
 
 class DashboardConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels has no types
@@ -102,19 +133,21 @@ class DashboardConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channe
             if not await in_thread(is_staff, self._session_key()):
                 await self.close(UNAUTHENTICATED)
                 return
-            self._gateway = await Gateway.of_this_loop()
         except OUTAGES as error:
             log.warning("dashboard.refused", error=repr(error))
             await self.close(TRY_LATER)
             return
+        gateway = Gateway.of_this_loop()
+        await gateway.ready()
         self.deliver(representation.frame({"type": "hello"}))
-        self._gateway.sockets.add(self)
+        self._gateway = gateway
+        gateway.join(self)
         self._guard = asyncio.create_task(self._check())
 
     async def disconnect(self, code: int) -> None:  # noqa: ARG002 - Channels' signature
         """Whatever ended the socket: the gateway forgets it, and nothing of it is left running."""
         if self._gateway:
-            self._gateway.sockets.discard(self)
+            self._gateway.leave(self)
         for task in (self._guard, self._sender):
             if task:
                 task.cancel()

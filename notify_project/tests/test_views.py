@@ -1,12 +1,22 @@
-"""Who gets the first page, and what its headers let it do."""
+"""Who gets the pages for staff, and what their headers let them do."""
 
 import re
 
+import msgspec
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.test import Client
 
 from notify_project.views import content_security_policy
+
+PAGES = {
+    "/": "Flow",
+    "/lives/": "Notifications",
+    "/inbox/": "Inbox",
+    "/dead-letters/": "Dead letters",
+    "/processes/": "Processes",
+}
 
 pytestmark = [pytest.mark.django_db, pytest.mark.one_shard_is_enough]
 
@@ -31,8 +41,9 @@ def test_whoever_is_not_staff_is_told_so_and_can_sign_in_as_somebody_else() -> N
     assert 'href="/admin/login/?next=/"' in page
 
 
-def test_the_page_loads_nothing_from_elsewhere_and_runs_nothing_inline() -> None:
-    answer = signed_in(staff=True).get("/", headers={"Host": "localhost:8123"})
+@pytest.mark.parametrize("address", PAGES)
+def test_a_page_loads_nothing_from_elsewhere_and_runs_nothing_inline(address: str) -> None:
+    answer = signed_in(staff=True).get(address, headers={"Host": "localhost:8123"})
     assert answer.status_code == 200
     policy = answer.headers["Content-Security-Policy"]
     assert "default-src 'none'; script-src 'self'; style-src 'self'" in policy
@@ -44,12 +55,38 @@ def test_the_page_loads_nothing_from_elsewhere_and_runs_nothing_inline() -> None
     assert page.count("<script") == len(re.findall(r'<script( type="module")? src="/static/', page))
 
 
+@pytest.mark.parametrize(("address", "name"), PAGES.items())
+def test_the_way_to_every_page_is_on_every_page_and_says_which_is_shown(address: str, name: str) -> None:
+    page = signed_in(staff=True).get(address).content.decode()
+    assert [other for other in PAGES if f'href="{other}"' not in page] == []
+    assert re.findall(r'aria-current="page">([^<]+)<', page) == [name]
+
+
+@pytest.mark.parametrize("told", ["on", "off"])
+def test_a_page_knows_whether_trouble_may_be_made_on_purpose(told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    configured = msgspec.structs.replace(settings.NOTIFY, fault_injection=told == "on")
+    monkeypatch.setattr(settings, "NOTIFY", configured)
+    page = signed_in(staff=True).get("/").content.decode()
+    assert f'data-fault-injection="{told}"' in page
+
+
 def test_a_policy_names_no_ipv6_address_which_browsers_would_refuse() -> None:
     assert "connect-src 'self';" in content_security_policy("[::1]:8000")
 
 
-def test_the_admin_keeps_its_own_scripts() -> None:
-    assert "Content-Security-Policy" not in Client().get("/admin/login/").headers
+@pytest.mark.parametrize("path", ["/admin/", "/admin/login/", "/admin/notifications/notification/", "/nothing"])
+def test_the_admin_and_what_goes_wrong_are_under_the_same_policy(path: str) -> None:
+    ada = Client(raise_request_exception=False)
+    ada.force_login(User.objects.create_superuser("ada"))
+    answer = ada.get(path)
+    assert answer.headers["Content-Security-Policy"] == content_security_policy("testserver")
+    page = answer.content.decode()
+    assert "style=" not in page
+    assert "<script>" not in page
+
+
+def test_what_is_no_page_has_no_policy() -> None:
+    assert "Content-Security-Policy" not in Client().get("/healthz").headers
 
 
 def test_what_is_not_there_is_a_page_for_people() -> None:
