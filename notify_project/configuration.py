@@ -25,6 +25,9 @@ POSTGRESQL_URL = r"^postgres(ql)?://"
 REDIS_URL = r"^(redis|rediss|unix)://"
 COMMA_LIST = "values separated by commas"
 SECONDS_LIST = r"^\s*\d{1,7}(\.\d+)?(\s*,\s*\d{1,7}(\.\d+)?)*\s*$"
+# An origin as browsers write it, or "*".
+ORIGIN = r"(\*|[a-z][a-z0-9+.-]*://[a-z0-9._:\[\]-]+)"
+ORIGINS_LIST = rf"^\s*{ORIGIN}(\s*,\s*{ORIGIN})*\s*$"
 FAILPOINT = r"^[a-z]+\.[a-z_]+$"
 
 
@@ -72,7 +75,13 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     database_pool: Annotated[int, takes("a whole number from 1 to 1000", ge=1, le=1000)] = 16
     heartbeat_seconds: Annotated[int, takes("seconds, from 1 to 60", ge=1, le=60)] = 30
     sockets_per_recipient: PositiveInt = 20
-    allowed_origins: Annotated[str, takes(COMMA_LIST)] = ""
+    allowed_origins: Annotated[
+        str,
+        takes(
+            "origins (scheme and host, lower case, no path: https://app.example.org), separated by commas, or *",
+            pattern=ORIGINS_LIST,
+        ),
+    ] = ""
     log_level: Annotated[str, takes("DEBUG, INFO, WARNING or ERROR", pattern=r"^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
     log_format: Annotated[str, takes("console or json", pattern=r"^(console|json)$")] = "console"
 

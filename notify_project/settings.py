@@ -30,6 +30,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "rest_framework",
+    "corsheaders",
     "channels",
     "notifications",
     "scheduler",
@@ -45,6 +46,8 @@ NOTIFY_DEAD_COUNTED_BY = "dlq.lookup.dead_of"
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "notify_project.policy.keep_to_ourselves",
+    "corsheaders.middleware.CorsMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -139,6 +142,14 @@ LANGUAGE_CODE = "en"
 USE_I18N = False
 USE_TZ = True
 TIME_ZONE = "UTC"
+
+# The API, for pages of other origins that show `<notify-inbox>` with a recipient's token. Never with cookies: a session
+# of staff is not theirs to use. Scripts and styles are everybody's; whitenoise says so.
+CORS_URLS_REGEX = r"^/api/"
+CORS_ALLOW_ALL_ORIGINS = "*" in NOTIFY_ALLOWED_ORIGINS
+CORS_ALLOWED_ORIGINS = [origin for origin in NOTIFY_ALLOWED_ORIGINS if origin != "*"]
+CORS_ALLOW_HEADERS = ["authorization", "content-type"]
+CORS_EXPOSE_HEADERS = ["Retry-After"]
 
 STATIC_URL = "static/"
 # Static files are served from where the apps keep them: no collect step stands between a clone and a page.

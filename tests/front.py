@@ -92,7 +92,7 @@ class FrontPage:
             expect(badge).to_have_text(str(count))
         expect(badge).to_be_visible(visible=count > 0)
         expect(self.page.locator(".unread-count")).to_have_text(f"{count} unread")
-        expect(self.page).to_have_title(f"({count}) Notify" if count else "Notify")
+        expect(self.page).to_have_title(f"({count}) Inbox · Notify" if count else "Inbox · Notify")
         expect(self.page.locator(".notification.unread")).to_have_count(count)
 
     def expect_state(self, state: str, seconds: float = 10) -> None:

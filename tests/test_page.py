@@ -121,6 +121,29 @@ def test_what_the_form_sends_appears_in_the_open_inbox_by_itself(tab: FrontPage,
     tab.expect_unread(2)
 
 
+def test_those_watched_lately_are_a_click_away_after_a_reload_too(tab: FrontPage, who: str) -> None:
+    tab.watch("alice")
+    tab.watch(who)
+    tab.open()
+    recent = tab.page.get_by_role("group", name="Recent")
+    expect(recent.get_by_role("button")).to_have_text([who, "alice"])
+    recent.get_by_role("button", name="alice").click()
+    tab.expect_state("live")
+    expect(tab.page.locator("notify-inbox .whose")).to_have_text("alice")
+    expect(recent.get_by_role("button")).to_have_text(["alice", who])
+    expect(recent.get_by_role("button", name="alice")).to_be_focused()
+
+
+def test_what_to_put_into_a_page_is_copied_as_it_stands(tab: FrontPage, context: BrowserContext, stack: Stack) -> None:
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    tab.press("Copy")
+    expect(tab.page.get_by_text("Copied.")).to_be_visible()
+    assert tab.page.evaluate("navigator.clipboard.readText()") == (
+        f'<script type="module" src="{stack.url}/static/notify/notify-inbox.js"></script>\n'
+        '<notify-inbox token-url="/notify-token"></notify-inbox>'
+    )
+
+
 def test_wrong_input_is_told_at_its_field_and_nothing_typed_is_lost(tab: FrontPage, who: str) -> None:
     tab.complaints.expect("status of 400")
     typed = {"Recipient": "white space", "Type": "Ünfit", "Title": "", "Body": "kept", "Data": "[1]"}
@@ -330,6 +353,17 @@ def test_a_token_that_worked_before_is_replaced_once(server: ScriptedServer) -> 
     server.expect_sockets(3)
 
 
+def test_tokens_that_come_old_are_asked_for_ever_more_slowly(server: ScriptedServer) -> None:
+    server.tab.page.add_init_script("Math.random = () => 0.99")
+    server.watch()
+    for number, seconds in enumerate((1, 2, 4), start=1):
+        server.expect_sockets(number)
+        server.closes(4408)
+        server.tab.expect_state("offline")
+        expect(server.tab.page.get_by_text("has expired")).to_be_visible()
+        expect(server.tab.page.locator(".connection-retry")).to_have_text(f"Retrying in {seconds} s.")
+
+
 def test_too_many_sockets_is_told_and_tried_again_slowly(server: ScriptedServer) -> None:
     server.watch()
     server.closes(4429)
@@ -337,6 +371,22 @@ def test_too_many_sockets_is_told_and_tried_again_slowly(server: ScriptedServer)
     expect(server.tab.page.get_by_text("too many open connections")).to_be_visible()
     expect(server.tab.page.locator(".connection-retry")).to_have_text(re.compile(r"Retrying in [2-6]\d s\."))
     server.tab.press("Retry now")
+    server.expect_sockets(2)
+
+
+def test_when_the_network_goes_it_looks_at_once_whether_the_connection_still_stands(server: ScriptedServer) -> None:
+    server.tab.page.clock.install()
+    server.watched(seq=0)
+    server.tab.page.evaluate("dispatchEvent(new Event('offline'))")
+    assert server.heard() == {"type": "ping"}
+    server.says(type="pong")
+    server.tab.page.clock.run_for(5_000)
+    server.tab.expect_state("live")
+    server.tab.page.evaluate("dispatchEvent(new Event('offline'))")
+    assert server.heard() == {"type": "ping"}
+    server.tab.page.clock.run_for(3_100)
+    server.tab.expect_state("offline")
+    server.tab.page.evaluate("dispatchEvent(new Event('online'))")
     server.expect_sockets(2)
 
 

@@ -27,7 +27,7 @@ export class Problem extends Error {
 }
 
 /**
- * Ask for a path; resolves to the answer's JSON and rejects with a Problem.
+ * Ask for a path; resolves to the answer's JSON (undefined: 204, which has none) and rejects with a Problem.
  *
  * @param {string | URL} address
  * @param {RequestInit} [options]
@@ -42,7 +42,7 @@ export async function call(address, options = {}) {
     throw new Problem(0, "The server does not answer.");
   }
   const body = parsed(text);
-  if (response.ok && body !== undefined) return body;
+  if (response.ok && (body !== undefined || response.status === 204)) return body;
   throw problem(response, body);
 }
 
@@ -50,12 +50,13 @@ export async function call(address, options = {}) {
  * Ask in the name of the signed-in member of staff, whose session the browser holds.
  *
  * @param {string} path
- * @param {{method?: string, body?: string, headers?: Record<string, string>}} [options]
+ * @param {{method?: string, body?: string | Blob, headers?: Record<string, string>}} [options] a body is JSON, unless
+ *   a header says otherwise
  */
 export function callAsStaff(path, { method = "GET", body, headers = {} } = {}) {
-  const sent = { ...headers };
+  /** @type {Record<string, string>} */
+  const sent = body === undefined ? { ...headers } : { "Content-Type": "application/json", ...headers };
   if (method !== "GET") sent["X-CSRFToken"] = csrfToken();
-  if (body !== undefined) sent["Content-Type"] = "application/json";
   return call(path, { method, body, headers: sent, credentials: "same-origin" });
 }
 
@@ -69,10 +70,24 @@ export function parseExactly(text) {
   /** @type {any} */
   const json = JSON;
   return json.parse(text, (/** @type {string} */ _key, /** @type {any} */ value, /** @type {any} */ context) =>
-    typeof value === "number" && json.rawJSON && String(value) !== context.source
+    typeof value === "number" && json.rawJSON && decimal(String(value)) !== decimal(context.source)
       ? json.rawJSON(context.source)
       : value,
   );
+}
+
+/**
+ * A number's sign, significant digits and exponent: the same for `1`, `1.0` and `10e-1`.
+ *
+ * @param {string} text
+ */
+function decimal(text) {
+  const [, sign, whole, fraction = "", exponent = "0"] = /^(-?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/.exec(text) ?? [];
+  if (whole === undefined) return text; // Infinity
+  const digits = (whole + fraction).replace(/^0+/, "");
+  const significant = digits.replace(/0+$/, "");
+  if (significant === "") return `${sign}0`;
+  return `${sign}${significant}e${Number(exponent) - fraction.length + digits.length - significant.length}`;
 }
 
 /**

@@ -5,8 +5,6 @@
  * Says `change` whenever what it holds is different from before.
  */
 
-import { Problem } from "./api.js";
-
 /** @typedef {import("./inbox.js").InboxClient} InboxClient */
 /** @typedef {import("./inbox.js").Notification} Notification */
 
@@ -25,7 +23,9 @@ export class InboxList extends EventTarget {
   #complete = false;
   #loading = false;
   #loaded = false;
-  #problem = "";
+  #begun = false;
+  /** @type {unknown} */
+  #problem = null;
 
   /** @param {InboxClient} client */
   constructor(client) {
@@ -50,7 +50,7 @@ export class InboxList extends EventTarget {
     return !this.#complete;
   }
 
-  /** Why the last page did not come; empty when it did. */
+  /** Why the last page did not come: what was thrown. Null when it did. */
   get problem() {
     return this.#problem;
   }
@@ -59,17 +59,24 @@ export class InboxList extends EventTarget {
     return [...this.#bySeq.values()].sort((one, other) => other.seq - one.seq);
   }
 
+  /** Somebody looks: fetch the first page as soon as there is a connection, which a closed list does without. */
+  begin() {
+    if (this.#begun) return;
+    this.#begun = true;
+    if (this.#client.live) this.#refresh();
+  }
+
   /** Fetch the next older page. */
   async loadOlder() {
     if (this.#loading) return;
     this.#loading = true;
-    this.#problem = "";
+    this.#problem = null;
     this.#changed();
     try {
       // From the start again where live arrivals pushed older ones out: then whole pages may be here already.
       while ((await this.#loadPage()) === 0 && this.hasOlder);
     } catch (error) {
-      this.#problem = reason(error);
+      this.#problem = error;
     }
     this.#loading = false;
     this.#changed();
@@ -90,6 +97,7 @@ export class InboxList extends EventTarget {
 
   /** The connection was away, or a `read` frame got lost: look up what was read meanwhile. */
   async #refresh() {
+    if (!this.#begun) return undefined;
     if (!this.#loaded) return this.loadOlder();
     // Those only: one that comes in while we ask is not among what we hear of, and is unread all the same.
     const asked = this.newestFirst().filter(({ read_at }) => read_at === null);
@@ -151,9 +159,4 @@ export class InboxList extends EventTarget {
  */
 export function listen(target, name, handle) {
   target.addEventListener(name, (event) => handle(/** @type {CustomEvent} */ (event).detail));
-}
-
-/** @param {unknown} error */
-function reason(error) {
-  return error instanceof Problem ? error.message : String(error);
 }

@@ -1,127 +1,157 @@
 // @ts-check
-/** The panel that watches one recipient's inbox: which one, the bell, the connection, the list. */
+/** What `<notify-inbox>` shows of one inbox: the bell, the connection, the list. It lives in the element's shadow root. */
 
-import { callAsStaff, Problem } from "./api.js";
-import { find, setText } from "./dom.js";
-import { InboxClient } from "./inbox.js";
-import { InboxList, listen } from "./inbox-list.js";
-import { buildItem, showRead } from "./notification-item.js";
+import { Problem } from "./api.js";
+import { setText } from "./dom.js";
+import { listen } from "./inbox-list.js";
+import { InboxParts } from "./inbox-parts.js";
+import { NoToken } from "./inbox-token.js";
+import { NotificationItem } from "./notification-item.js";
 
+/** @typedef {import("./inbox.js").InboxClient} InboxClient */
+/** @typedef {import("./inbox.js").Notification} Notification */
 /** @typedef {import("./inbox.js").Status} Status */
+/** @typedef {import("./inbox-list.js").InboxList} InboxList */
 
-const TITLE = document.title;
 const LARGEST_BADGE = 99;
 const DRAW_MS = 40;
+const COUNTDOWN_MS = 500;
 
 export class InboxView {
-  #panel;
+  #say;
+  #parts;
+  #click;
   /** @type {InboxClient | null} */
   #client = null;
   /** @type {InboxList | null} */
   #list = null;
-  /** @type {Map<number, HTMLElement>} */
+  /** @type {Map<number, NotificationItem>} */
   #items = new Map();
   /** @type {Status | null} */
   #status = null;
+  /** Null: not heard of yet. @type {number | null} */
+  #unread = null;
   #drawing = false;
-
-  /** @param {HTMLElement} panel */
-  constructor(panel) {
-    this.#panel = panel;
-    const form = find(panel, "form");
-    form.addEventListener("submit", (/** @type {SubmitEvent} */ event) => {
-      event.preventDefault();
-      this.watch(form.elements.recipient.value.trim());
-    });
-    find(panel, ".read-all").addEventListener("click", () => this.#client?.markAllRead());
-    find(panel, ".load-older").addEventListener("click", () => this.#list?.loadOlder());
-    find(panel, ".retry").addEventListener("click", () => this.#client?.retryNow());
-    window.addEventListener("online", () => this.#client?.retryNow());
-    setInterval(() => this.#drawStatus(), 500);
-  }
-
-  /** The recipient that is watched; empty when none is. */
-  recipient = "";
+  /** @type {ReturnType<typeof setInterval> | undefined} */
+  #countdown;
 
   /**
-   * Watch another inbox.
-   *
-   * @param {string} recipient
+   * @param {ShadowRoot} root
+   * @param {{say: (key: string, values?: Record<string, string | number>) => string, heading: string, bell: boolean,
+   *   click: (notification: Notification) => boolean}} options  `bell`: the list is behind a bell, else it is there at
+   *   once; `click` answers whether a click is to do what it does by itself
    */
-  watch(recipient) {
-    this.#client?.close();
-    this.#items.clear();
-    this.recipient = recipient;
-    find(this.#panel, "form").elements.recipient.value = recipient;
-    find(this.#panel, ".empty").hidden = recipient !== "";
-    find(this.#panel, ".inbox").hidden = recipient === "";
-    setText(find(this.#panel, ".whose"), recipient);
-    remember(recipient);
-    this.#client = this.#list = null;
-    this.#showUnread(0);
-    this.#showNotice("");
-    if (recipient !== "") this.#open(recipient);
-    this.#draw();
+  constructor(root, { say, heading, bell, click }) {
+    this.#say = say;
+    this.#click = click;
+    this.#parts = new InboxParts(say, { heading, bell });
+    this.#parts.onToggle = () => this.#look();
+    this.#parts.readAll.addEventListener("click", () => this.#marked(this.#client?.markAllRead()));
+    this.#parts.more.addEventListener("click", () => this.#list?.loadOlder());
+    this.#parts.retry.addEventListener("click", () => this.#client?.retryNow());
+    root.replaceChildren(...this.#parts.elements);
+    this.#drawUnread();
   }
 
-  /** @param {string} recipient */
-  #open(recipient) {
-    const client = new InboxClient({ getToken: () => tokenOf(recipient), server: location.origin });
-    const list = new InboxList(client);
-    listen(client, "status", (status) => this.#showStatus(status));
-    listen(client, "unread", (count) => this.#showUnread(count));
-    listen(client, "refused", (detail) => this.#showNotice(`The server says: ${detail}.`));
-    listen(client, "read", () => this.#showNotice(""));
-    list.addEventListener("change", () => this.#drawSoon());
+  /**
+   * Show an inbox; before it is opened, as its first words count.
+   *
+   * @param {InboxClient} client
+   * @param {InboxList} list
+   */
+  show(client, list) {
     this.#client = client;
     this.#list = list;
-    client.open();
+    listen(client, "status", (status) => this.#showStatus(status));
+    listen(client, "unread", (count) => this.#showUnread(count));
+    listen(client, "refused", (detail) => this.#showNotice(this.#say("refused", { detail })));
+    listen(client, "read", () => this.#showNotice(""));
+    list.addEventListener("change", () => this.#drawSoon());
+    this.#look();
+  }
+
+  /** Nothing of it is left running. */
+  close() {
+    clearInterval(this.#countdown);
+    this.#client = this.#list = null;
+  }
+
+  /**
+   * Without an inbox: why there is none.
+   *
+   * @param {string} reason
+   */
+  explain(reason) {
+    setText(this.#parts.reason, reason);
+    this.#parts.notes.hidden = reason === "";
+    this.#parts.connection.hidden = true;
+  }
+
+  #look() {
+    if (!this.#parts.open) return;
+    this.#list?.begin();
+    this.#draw();
   }
 
   /** @param {Status} status */
   #showStatus(status) {
     this.#status = status;
+    clearInterval(this.#countdown);
+    if (status.state === "waiting") this.#countdown = setInterval(() => this.#drawStatus(), COUNTDOWN_MS);
     this.#drawStatus();
+    this.#drawUnread();
+    this.#drawSoon();
   }
 
   #drawStatus() {
     if (this.#status === null) return;
-    const { state, reason, retryAt } = this.#status;
+    const { state, reason, detail, retryAt } = this.#status;
+    const parts = this.#parts;
     const seconds = Math.max(0, Math.ceil((retryAt - Date.now()) / 1000));
-    const label = { connecting: "connecting", live: "live", waiting: "offline", stopped: "stopped" }[state];
-    find(this.#panel, ".connection").dataset.state = state;
-    setText(find(this.#panel, ".connection-state"), label);
-    setText(find(this.#panel, ".connection-reason"), reason);
+    parts.connection.dataset.state = state;
+    setText(parts.state, this.#say(state));
+    setText(parts.reason, reason === "" ? "" : this.#say(reason, { detail }));
     // Outside of the live region: nobody wants every second read out.
-    setText(find(this.#panel, ".connection-retry"), state === "waiting" ? `Retrying in ${seconds} s.` : "");
-    find(this.#panel, ".retry").hidden = state !== "waiting";
-    find(this.#panel, ".connection-notes").hidden = reason === "";
-    this.#drawReadAll();
+    setText(parts.countdown, state === "waiting" ? this.#say("retrying", { seconds }) : "");
+    parts.retry.hidden = state !== "waiting";
+    parts.notes.hidden = reason === "";
   }
 
   /** @param {number} count */
   #showUnread(count) {
-    const badge = find(this.#panel, ".badge");
-    badge.hidden = count === 0;
-    setText(badge, count > LARGEST_BADGE ? `${LARGEST_BADGE}+` : String(count));
-    badge.title = `${count} unread`;
-    setText(find(this.#panel, ".unread-count"), this.recipient === "" ? "" : `${count} unread`);
-    document.title = count === 0 ? TITLE : `(${count}) ${TITLE}`;
-    this.#drawReadAll();
+    this.#unread = count;
+    this.#drawUnread();
   }
 
-  #drawReadAll() {
-    find(this.#panel, ".read-all").disabled = !this.#client?.live || this.#client.unread === 0;
+  #drawUnread() {
+    const { badge, bell, readAll, unread } = this.#parts;
+    const count = this.#unread ?? 0;
+    const words = this.#unread === null ? "" : this.#say("unread", { count });
+    const state = this.#status?.state ?? "connecting";
+    const trouble = state === "waiting" || state === "stopped" ? this.#say(state) : "";
+    badge.hidden = count === 0;
+    setText(badge, count > LARGEST_BADGE ? `${LARGEST_BADGE}+` : String(count));
+    bell.title = [words, trouble].filter(Boolean).join(", ");
+    bell.dataset.state = state;
+    const name = bell.title === "" ? this.#say("heading") : this.#say("bell", { unread: bell.title });
+    if (bell.localName === "button") bell.setAttribute("aria-label", name);
+    setText(unread, words);
+    readAll.disabled = !this.#client?.live || count === 0;
+  }
+
+  /** @param {boolean | undefined} done */
+  #marked(done) {
+    if (!done) this.#showNotice(this.#say("notMarked"));
   }
 
   /** @param {string} text */
   #showNotice(text) {
-    setText(find(this.#panel, ".inbox-notice"), text);
+    setText(this.#parts.notice, text);
   }
 
   /** Not for each that arrives, however fast they do; by the clock, as a tab in the background draws no frames. */
   #drawSoon() {
-    if (this.#drawing) return;
+    if (this.#drawing || !this.#parts.open) return;
     this.#drawing = true;
     setTimeout(() => {
       this.#drawing = false;
@@ -131,25 +161,34 @@ export class InboxView {
 
   #draw() {
     const list = this.#list;
+    const { empty, loading, more, problem } = this.#parts;
     const notifications = list?.newestFirst() ?? [];
     this.#drawItems(notifications);
-    find(this.#panel, ".nothing-yet").hidden = !list?.loaded || notifications.length > 0;
-    find(this.#panel, ".load-older").hidden = !list?.loaded || !list.hasOlder;
-    find(this.#panel, ".load-older").disabled = list?.loading ?? false;
-    setText(find(this.#panel, ".list-problem"), list?.problem ?? "");
+    empty.hidden = !list?.loaded || notifications.length > 0;
+    loading.hidden = !list || list.loaded || notifications.length > 0 || !list.loading;
+    more.hidden = !list?.loaded || !list.hasOlder;
+    more.disabled = list?.loading ?? false;
+    setText(problem, this.#wordsFor(list?.problem ?? null));
   }
 
-  /** @param {import("./inbox.js").Notification[]} notifications */
+  /** @param {unknown} error */
+  #wordsFor(error) {
+    if (error === null) return "";
+    if (error instanceof NoToken) return this.#say(error.reason);
+    if (error instanceof Problem && error.status === 0) return this.#say("noAnswer");
+    return this.#say("problem", { detail: error instanceof Error ? error.message : String(error) });
+  }
+
+  /** @param {Notification[]} notifications */
   #drawItems(notifications) {
-    const list = find(this.#panel, ".notifications");
     const wanted = new Set(notifications.map(({ seq }) => seq));
     for (const seq of this.#items.keys()) if (!wanted.has(seq)) this.#items.delete(seq);
-    let place = list.firstElementChild;
+    let place = this.#parts.list.firstElementChild;
     for (const notification of notifications) {
       const item = this.#itemOf(notification);
-      showRead(item, notification.read_at !== null);
-      if (item === place) place = place.nextElementSibling;
-      else list.insertBefore(item, place);
+      item.showRead(notification.read_at !== null);
+      if (item.element === place) place = place.nextElementSibling;
+      else this.#parts.list.insertBefore(item.element, place);
     }
     while (place !== null) {
       const following = place.nextElementSibling;
@@ -158,47 +197,24 @@ export class InboxView {
     }
   }
 
-  /** @param {import("./inbox.js").Notification} notification */
+  /** @param {Notification} notification */
   #itemOf(notification) {
     let item = this.#items.get(notification.seq);
     if (item === undefined) {
-      item = buildItem(notification, (id) => this.#client?.markRead([id]));
+      item = new NotificationItem(notification, this.#say, {
+        onRead: ({ id }) => this.#marked(this.#client?.markRead([id])),
+        onClick: (clicked) => this.#clicked(clicked),
+      });
       this.#items.set(notification.seq, item);
     }
     return item;
   }
-}
 
-/**
- * Staff may open any inbox; what they get is the token that the recipient's own browser would have.
- *
- * @param {string} recipient
- */
-async function tokenOf(recipient) {
-  try {
-    return await callAsStaff(`/api/recipients/${encodeURIComponent(recipient)}/token`, { method: "POST" });
-  } catch (error) {
-    throw explained(error);
+  /** @param {Notification} notification */
+  #clicked(notification) {
+    if (!this.#click(notification)) return false;
+    // What is read already has no button to mark it so.
+    if (this.#items.get(notification.seq)?.unread) this.#marked(this.#client?.markRead([notification.id]));
+    return true;
   }
-}
-
-/** @param {unknown} error */
-function explained(error) {
-  // What is no text in Unicode cannot be written in an address.
-  if (!(error instanceof Problem)) return new Problem(400, "No recipient has such a name.");
-  if (error.status === 401) return new Problem(401, "You are signed out. Sign in again, then watch again.");
-  if (error.errors.length === 0) return error;
-  return new Problem(error.status, `A recipient ${error.errors[0].detail}.`);
-}
-
-/**
- * In the address, so that a reload shows the same inbox.
- *
- * @param {string} recipient
- */
-function remember(recipient) {
-  const address = new URL(location.href);
-  if (recipient === "") address.searchParams.delete("recipient");
-  else address.searchParams.set("recipient", recipient);
-  history.replaceState(null, "", address);
 }

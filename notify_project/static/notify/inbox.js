@@ -16,6 +16,7 @@
  */
 
 import { Problem, call, parseExactly } from "./api.js";
+import { NoToken } from "./inbox-token.js";
 import { Seqs } from "./seqs.js";
 
 /**
@@ -23,7 +24,10 @@ import { Seqs } from "./seqs.js";
  *   data: object, accepted_at: string, stored_at: string, read_at: string | null}} Notification
  * @typedef {{token: string, expires_at: string}} Token
  * @typedef {"connecting" | "live" | "waiting" | "stopped"} State
- * @typedef {{state: State, reason: string, retryAt: number}} Status  `retryAt`: milliseconds since 1970, while waiting
+ * @typedef {"" | "lost" | "notReady" | "tooMany" | "foreignOrigin" | "badToken" | "tokenExpired" | "noToken" | "noAnswer" |
+ *   "problem"} Reason
+ * @typedef {{state: State, reason: Reason, detail: string, retryAt: number}} Status  `detail`: what a Problem said;
+ *   `retryAt`: milliseconds since 1970, while waiting
  * @typedef {{results: Notification[], next: string | null}} Page
  */
 
@@ -31,6 +35,7 @@ const BASE_MS = 1_000;
 const CEILING_MS = 30_000;
 const SLOW_MS = 60_000;
 const ANSWER_MS = 10_000;
+const CHECK_MS = 3_000;
 const RESUME_AGAIN_MS = 3_000;
 const MAX_IDS = 1000;
 
@@ -46,6 +51,8 @@ export class InboxClient extends EventTarget {
   #getToken;
   /** Null: ask for a new one. @type {string | null} */
   #token = null;
+  /** A request for a token under way: whoever needs one meanwhile waits for the same. @type {Promise<string> | null} */
+  #asking = null;
   /** Whether a socket was opened with this token, so that a refusal may only mean that it has expired since. */
   #tokenWorked = false;
   /** @type {WebSocket | null} */
@@ -66,8 +73,8 @@ export class InboxClient extends EventTarget {
   #resumeTimer;
 
   /**
-   * @param {{getToken: () => Promise<Token>, server: string | URL}} options  `getToken` rejects with a Problem;
-   *   `server` is where Notify is, such as `location.origin`
+   * @param {{getToken: () => Promise<Token>, server: string | URL}} options  `getToken` rejects with a Problem, or with
+   *   NoToken; whatever else it rejects with is expected to pass. `server` is where Notify is, such as `location.origin`
    */
   constructor({ getToken, server }) {
     super();
@@ -94,9 +101,15 @@ export class InboxClient extends EventTarget {
     this.#attempt += 1;
   }
 
-  /** Connect now instead of later: the network is back, or somebody asks for it. */
+  /** Connect now instead of later: somebody asks for it. */
   retryNow() {
     if (this.#retryTimer !== undefined) this.#connect();
+  }
+
+  /** The network has changed, or the tab slept: connect now, or see whether the connection still stands. */
+  check() {
+    if (this.#live) this.#ask(CHECK_MS);
+    else this.retryNow();
   }
 
   /**
@@ -145,12 +158,16 @@ export class InboxClient extends EventTarget {
   }
 
   async #currentToken() {
-    if (this.#token === null) {
-      const { token } = await this.#getToken();
-      this.#token = token;
-      this.#tokenWorked = false;
-    }
-    return this.#token;
+    if (this.#token !== null) return this.#token;
+    this.#asking ??= this.#newToken().finally(() => (this.#asking = null));
+    return this.#asking;
+  }
+
+  async #newToken() {
+    const { token } = await this.#getToken();
+    this.#token = token;
+    this.#tokenWorked = false;
+    return token;
   }
 
   async #connect() {
@@ -171,11 +188,17 @@ export class InboxClient extends EventTarget {
   #openSocket(token) {
     const address = new URL("/ws/inbox/", this.#server);
     address.protocol = address.protocol.replace("http", "ws");
-    const socket = new WebSocket(address, ["notify.v1", `bearer.${token}`]);
+    let socket;
+    try {
+      socket = new WebSocket(address, ["notify.v1", `bearer.${token}`]);
+    } catch {
+      return this.#stop("badToken"); // not even written like one
+    }
     socket.onmessage = (message) => this.#heard(message.data);
     socket.onclose = (closed) => this.#closed(closed.code);
     this.#socket = socket;
     this.#silenceTimer = setTimeout(() => this.#closed(LOST), ANSWER_MS);
+    return undefined;
   }
 
   /** Let go of socket and timers. A socket whose network is gone takes its time to close: nobody waits for it. */
@@ -194,9 +217,11 @@ export class InboxClient extends EventTarget {
 
   /** @param {unknown} error */
   #noToken(error) {
-    const problem = error instanceof Problem ? error : new Problem(400, String(error));
-    if (!problem.passes) return this.#stop(problem.message);
-    return this.#retryIn(Math.max(this.#backOff(), problem.retryAfterMs), problem.message);
+    if (error instanceof NoToken) return this.#stop(error.reason);
+    const problem = error instanceof Problem ? error : new Problem(500, String(error));
+    const reason = problem.status === 0 ? "noAnswer" : "problem";
+    if (!problem.passes) return this.#stop(reason, problem.message);
+    return this.#retryIn(Math.max(this.#backOff(), problem.retryAfterMs), reason, problem.message);
   }
 
   /** @param {number} code */
@@ -204,21 +229,21 @@ export class InboxClient extends EventTarget {
     this.#disconnect();
     switch (code) {
       case FOREIGN_ORIGIN:
-        return this.#stop("The server takes no connections from pages of this address.");
+        return this.#stop("foreignOrigin");
       case UNAUTHENTICATED:
-        if (!this.#tokenWorked) return this.#stop("The server does not accept the token of this inbox.");
+        if (!this.#tokenWorked) return this.#stop("badToken");
         return this.#renewToken();
       case TOKEN_EXPIRED:
-        return this.#renewToken();
+        if (this.#tokenWorked) return this.#renewToken();
+        // Whoever hands out tokens hands out old ones, and would be asked without end.
+        this.#token = null;
+        return this.#retryIn(this.#backOff(), "tokenExpired");
       case TOO_MANY:
-        return this.#retryIn(
-          SLOW_MS * (0.5 + Math.random() / 2),
-          "This recipient has too many open connections, or this one was too slow.",
-        );
+        return this.#retryIn(SLOW_MS * (0.5 + Math.random() / 2), "tooMany");
       case TRY_LATER:
-        return this.#retryIn(this.#backOff(), "The server is not ready.");
+        return this.#retryIn(this.#backOff(), "notReady");
       default:
-        return this.#retryIn(this.#backOff(), "The connection is lost.");
+        return this.#retryIn(this.#backOff(), "lost");
     }
   }
 
@@ -227,18 +252,22 @@ export class InboxClient extends EventTarget {
     this.#connect();
   }
 
-  /** @param {string} reason */
-  #stop(reason) {
-    this.#say("status", status("stopped", reason));
+  /**
+   * @param {Reason} reason
+   * @param {string} [detail]
+   */
+  #stop(reason, detail = "") {
+    this.#say("status", status("stopped", reason, detail));
   }
 
   /**
    * @param {number} waitMs
-   * @param {string} reason
+   * @param {Reason} reason
+   * @param {string} [detail]
    */
-  #retryIn(waitMs, reason) {
+  #retryIn(waitMs, reason, detail = "") {
     this.#retryTimer = setTimeout(() => this.#connect(), waitMs);
-    this.#say("status", status("waiting", reason, Date.now() + waitMs));
+    this.#say("status", status("waiting", reason, detail, Date.now() + waitMs));
   }
 
   /** Exponential, with full jitter: when a server returns, its clients do not all come in the same second. */
@@ -274,10 +303,14 @@ export class InboxClient extends EventTarget {
   /** The server speaks at every heartbeat. When it is silent for longer, ask; when it does not answer, it is gone. */
   #listen() {
     clearTimeout(this.#silenceTimer);
-    this.#silenceTimer = setTimeout(() => {
-      this.#send({ type: "ping" });
-      this.#silenceTimer = setTimeout(() => this.#closed(LOST), ANSWER_MS);
-    }, this.#heartbeatMs + ANSWER_MS / 2);
+    this.#silenceTimer = setTimeout(() => this.#ask(ANSWER_MS), this.#heartbeatMs + ANSWER_MS / 2);
+  }
+
+  /** @param {number} waitMs */
+  #ask(waitMs) {
+    clearTimeout(this.#silenceTimer);
+    this.#send({ type: "ping" });
+    this.#silenceTimer = setTimeout(() => this.#closed(LOST), waitMs);
   }
 
   /** @param {{unread: number, seq: number, heartbeat: number}} frame */
@@ -354,10 +387,11 @@ export class InboxClient extends EventTarget {
 
 /**
  * @param {State} state
- * @param {string} reason
- * @param {number} retryAt
+ * @param {Reason} [reason]
+ * @param {string} [detail]
+ * @param {number} [retryAt]
  * @returns {Status}
  */
-function status(state, reason = "", retryAt = 0) {
-  return { state, reason, retryAt };
+function status(state, reason = "", detail = "", retryAt = 0) {
+  return { state, reason, detail, retryAt };
 }

@@ -67,6 +67,7 @@ export class SendForm {
     const result = copyOf("sent");
     setText(find(result, ".to"), recipient);
     setText(find(result, ".id"), id);
+    find(result, ".id").href = `/lives/?id=${id}`;
     find(result, ".watch").addEventListener("click", () => this.#onWatch(recipient));
     results.prepend(result);
     while (results.children.length > SHOWN_SENDS) results.lastElementChild.remove();
@@ -100,9 +101,9 @@ export class SendForm {
     link.href = this.#signIn;
     link.hidden = !signedOut;
     if (problem.errors.length > 0) return this.#showErrors(problem.errors);
-    return this.#showErrors([
-      { pointer: "", detail: signedOut ? "You are signed out. Nothing was sent." : problem.message },
-    ]);
+    const again = problem.passes ? " Press Send again in a moment: it is sent once, whatever became of this try." : "";
+    const detail = signedOut ? "You are signed out. Nothing was sent." : problem.message + again;
+    return this.#showErrors([{ pointer: "", detail }]);
   }
 
   /**
