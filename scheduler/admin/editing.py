@@ -25,6 +25,11 @@ RECURRING: Final = frozenset({"daily", "cron"})
 SKIPPED: Final = "must be a time that clocks show: this one is skipped there"
 
 
+def _one_way(name: str, size: int, example: str, **attributes: str) -> forms.TextInput:
+    """A field whose visible label is its radio button's, so that it has a name of its own."""
+    return forms.TextInput(attrs={"aria-label": name, "size": size, "placeholder": example, **attributes})
+
+
 class ScheduleForm(forms.Form):
     """An event and a time, field by field, as text."""
 
@@ -33,13 +38,11 @@ class ScheduleForm(forms.Form):
     title = Text(widget=forms.TextInput(attrs={"size": 60, "dir": "auto"}))
     body = Text(widget=forms.Textarea(attrs={"rows": 4, "dir": "auto"}))
     when = forms.ChoiceField(choices=WAYS, widget=forms.RadioSelect)
-    at = Text(widget=forms.TextInput(attrs={"type": "datetime-local", "step": 1}))
-    delay = Text(
-        widget=forms.TextInput(attrs={"size": 10, "inputmode": "decimal", "placeholder": "3600"}), help_text="seconds"
-    )
-    daily = Text(widget=forms.TextInput(attrs={"size": 10, "placeholder": "08:00"}), help_text="HH:MM")
+    at = Text(widget=forms.TextInput(attrs={"type": "datetime-local", "step": 1, "aria-label": "Date and time"}))
+    delay = Text(widget=_one_way("Seconds from now", 10, "3600", inputmode="decimal"), help_text="seconds")
+    daily = Text(widget=_one_way("Time of day", 10, "08:00"), help_text="HH:MM")
     cron = Text(
-        widget=forms.TextInput(attrs={"size": 30, "placeholder": "*/15 9-17 * * MON-FRI", "spellcheck": "false"}),
+        widget=_one_way("Cron expression", 30, "*/15 9-17 * * MON-FRI", spellcheck="false"),
         help_text="minute, hour, day of month, month, day of week",
     )
     timezone = Text(
