@@ -109,7 +109,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     last_error: str | None = None
     first_failed_ms: int | None = None
     life: int = 0
-    # Each of them, of every life, oldest first; of very many the first and the newest (retries.MAX_KEPT).
+    # Each of them, of every life, oldest first; of very many the first and the newest, and of an earlier life's errors
+    # the beginnings (retries.MAX_KEPT_BYTES).
     failures: tuple[FailedAttempt, ...] = ()
 
 
@@ -178,7 +179,7 @@ def outline(payload: bytes) -> Outline:
     if not isinstance(fields, dict):
         return Outline()
     return Outline(
-        id=_text_that(_is_id, fields.get("id")),
+        id=_text_that(is_id, fields.get("id")),
         recipient=_text_that(lambda text: fits(text, Recipient), fields.get("recipient")),
         type=_text_that(lambda text: fits(text, EventType), fields.get("type")),
     )
@@ -247,8 +248,13 @@ def route_of(event_id: str) -> int:
 
 
 def accepted_ms(event_id: str) -> int:
-    """When an id was made: Unix milliseconds, the time bits of its UUIDv7."""
+    """When an id was made: Unix milliseconds, the time bits of its UUIDv7. Raises ValueError for what is no `is_id`."""
     return int(event_id[:8] + event_id[9:13], 16)
+
+
+def is_id(text: str) -> bool:
+    """Whether a text is a UUID as `new_id` writes it."""
+    return re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", text) is not None
 
 
 def with_route(event_id: str, recipient: str) -> str:
@@ -258,11 +264,6 @@ def with_route(event_id: str, recipient: str) -> str:
 
 def _text_that(keeps: Callable[[str], bool], value: object) -> str:
     return value if isinstance(value, str) and keeps(value) else ""
-
-
-def _is_id(text: str) -> bool:
-    """Whether a text is a UUID as `new_id` writes it."""
-    return re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", text) is not None
 
 
 def fits(value: str, kind: Any) -> bool:  # noqa: ANN401 - an annotated type

@@ -16,6 +16,8 @@ from notifications.stream.states import InFlight
 _encoder = msgspec.json.Encoder()
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+# A UUIDv7 has room for years that no calendar here has: such a time is told as the last one there is.
+LAST_MS: Final = 253_402_300_799_999
 SOURCE_NAMES: Final = {choice.value: choice.label for choice in Notification.Source}
 
 
@@ -74,10 +76,15 @@ def shown_event(stored: StoredEvent) -> Shown:
 
 
 def life_of_event(state: InFlight) -> dict[str, object] | None:
-    """An event that is no row (yet), with its life so far; None where its payload is none that can be read."""
+    """An event that is no row (yet), with its life so far; None where its payload is none that can be read.
+
+    Nor is one whose id is none: it has no life, whoever wrote it into the stream.
+    """
     try:
         event = events.decode(state.payload)
     except Invalid:
+        return None
+    if not events.is_id(event.id):
         return None
     return life_so_far(
         event,
@@ -147,4 +154,4 @@ def timestamp(moment: datetime) -> str:
 
 def timestamp_ms(unix_ms: int) -> str:
     """Unix milliseconds as RFC 3339 in UTC."""
-    return timestamp(EPOCH + timedelta(milliseconds=unix_ms))
+    return timestamp(EPOCH + timedelta(milliseconds=min(unix_ms, LAST_MS)))

@@ -12,9 +12,12 @@ from notifications.events import Event, FailedAttempt
 
 JITTER: Final = 0.1
 MAX_ERROR_CHARACTERS: Final = 2000
-# What an event carries of its failures goes through the stream with each attempt: so many, and so much of each.
+# What an event carries of its failures goes through the stream with each attempt: so many, so much of each error, less
+# of an error of an earlier life, and so many bytes of JSON of all.
 MAX_KEPT: Final = 50
 MAX_KEPT_CHARACTERS: Final = 1000
+MAX_EARLIER_CHARACTERS: Final = 200
+MAX_KEPT_BYTES: Final = 8 * 1024
 
 
 def delay_ms(failed_attempts: int) -> int | None:
@@ -52,12 +55,35 @@ def error_text(error: BaseException) -> str:
 def _kept(error: str) -> str:
     """As much of an error as is kept of each, as PostgreSQL takes it: without NUL and lone surrogates."""
     text = error.encode(errors="replace").decode().replace("\x00", "\N{REPLACEMENT CHARACTER}")
-    return text if len(text) <= MAX_KEPT_CHARACTERS else f"{text[: MAX_KEPT_CHARACTERS - 1]}…"
+    return _cut(text, MAX_KEPT_CHARACTERS)
+
+
+def _cut(text: str, characters: int) -> str:
+    return text if len(text) <= characters else f"{text[: characters - 1]}…"
 
 
 def _bounded(failures: tuple[FailedAttempt, ...]) -> tuple[FailedAttempt, ...]:
-    """The first, which tells how it began, and the newest."""
-    return failures if len(failures) <= MAX_KEPT else (failures[0], *failures[1 - MAX_KEPT :])
+    """The first, which tells how it began, and as many of the newest as there is room for; earlier lives in short."""
+    newest = failures[-1]
+    first, *others = [one if one.life == newest.life else _in_short(one) for one in failures]
+    if others and _bytes(first) + _bytes(newest) > MAX_KEPT_BYTES:
+        first = _in_short(first)
+    left, kept = MAX_KEPT_BYTES - _bytes(first), list[FailedAttempt]()
+    for one in reversed(others[1 - MAX_KEPT :]):
+        left -= _bytes(one)
+        if left < 0:
+            break
+        kept.append(one)
+    return (first, *reversed(kept))
+
+
+def _in_short(failure: FailedAttempt) -> FailedAttempt:
+    return msgspec.structs.replace(failure, error=_cut(failure.error, MAX_EARLIER_CHARACTERS))
+
+
+def _bytes(failure: FailedAttempt) -> int:
+    """How many bytes a failure takes in an event's JSON, with its comma."""
+    return len(msgspec.json.encode(failure)) + 1
 
 
 @cache

@@ -58,6 +58,14 @@ class Failure(NamedTuple):
 Pairs = list[tuple[Entry, Event]]
 
 
+class Handled(NamedTuple):
+    """What becomes of entries; and for the reports, how many events that were, and which of them are stored."""
+
+    outcomes: list[Outcome]
+    events: int = 0
+    stored: Pairs = []
+
+
 class Worker:
     """One worker process' duty (see process.py).
 
@@ -138,20 +146,20 @@ class Worker:
             self._settle(self._take_apart(suspect) or self._convict(suspect) or self._handle_alone(suspect))
             self._suspects.popleft()
 
-    def _take_apart(self, suspect: Entry) -> list[Outcome]:
+    def _take_apart(self, suspect: Entry) -> Handled | None:
         """A chunk over which a worker died is not tried again as a whole: one of its events, if any, is what kills."""
         taken = chunks.apart(suspect) if suspect.is_chunk else None
-        return [taken] if taken else []
+        return Handled([taken]) if taken else None
 
-    def _convict(self, suspect: Entry) -> list[Outcome]:
+    def _convict(self, suspect: Entry) -> Handled | None:
         """Who was alone with its worker when that died, three times, is handled no more."""
         deaths = _deaths(suspect)
         if deaths < DEATHS_OF_A_KILLER:
-            return []
+            return None
         error = f"its worker died {deaths} times while it handled this and nothing else"
-        return [_give_up(suspect, CRASH, error, attempts=deaths)]
+        return Handled([_give_up(suspect, CRASH, error, attempts=deaths)])
 
-    def _handle_alone(self, suspect: Entry) -> list[Outcome]:
+    def _handle_alone(self, suspect: Entry) -> Handled:
         self._reader.handle_alone(suspect)
         try:
             return self._handle([suspect])
@@ -159,22 +167,22 @@ class Worker:
             self._reader.not_alone(suspect)
             raise
 
-    def _handle(self, entries: list[Entry]) -> list[Outcome]:
+    def _handle(self, entries: list[Entry]) -> Handled:
         good, failures = check(entries)
         failpoints.reach("worker.checked")
         stored, refused = store_batch(good)
         failpoints.reach("worker.stored")
         self._announcer.stored(stored)
         failpoints.reach("worker.announced")
-        reporting.handled(len(good) + len(failures))
-        reporting.began(beginnings(good))
-        return outcomes_of(good, failures + refused)
+        outcomes = outcomes_of(good, failures + refused)
+        return Handled(outcomes, len(good) + len(failures), without(refused, good))
 
-    def _settle(self, outcomes: list[Outcome]) -> None:
-        self._reader.settle(outcomes)
+    def _settle(self, handled: Handled) -> None:
+        self._reader.settle(handled.outcomes)
         failpoints.reach("worker.settled")
-        for outcome in outcomes:
+        for outcome in handled.outcomes:
             tell(outcome)
+        count(handled)
 
 
 def check(entries: Iterable[Entry]) -> tuple[Pairs, list[Failure]]:
@@ -197,19 +205,34 @@ def check(entries: Iterable[Entry]) -> tuple[Pairs, list[Failure]]:
     return good, failures
 
 
+def without(refused: Iterable[Failure], good: Pairs) -> Pairs:
+    """The pairs that were not refused after all."""
+    gone = {id(failure.event) for failure in refused}
+    return [pair for pair in good if id(pair[1]) not in gone] if gone else good
+
+
+def count(handled: Handled) -> None:
+    """Tell the reports of what is settled. Never raises: what only counts ends no worker."""
+    try:
+        reporting.handled(handled.events)
+        reporting.began(beginnings(handled.stored))
+    except Exception as error:  # noqa: BLE001 - see above
+        log.warning("worker.not_counted", error=repr(error))
+
+
 def beginnings(batch: Pairs) -> Counter[int]:
     """When the events of the lane `live` began their way, Unix ms of Redis' clock; how many did at each time.
 
     That is when they came into the lane. One that was tried before came in again for that, and is as old as its id
-    says, which says nothing of one that was scheduled or replayed. Bulk waits by design, and is not looked at.
+    says, which says nothing of one that was scheduled or replayed, or whose id is none of ours. Bulk waits by design,
+    and is not looked at.
     """
     live = [pair for pair in batch if pair[0].stream.endswith(LIVE)]
     # Most of a batch came in at a few times: the numbers are made of these alone.
     fresh = Counter([entry.entry_id.partition(b"-")[0] for entry, event in live if not event.attempts])
     times = Counter({int(time_ms): count for time_ms, count in fresh.items()})
-    times.update(
-        events.accepted_ms(event.id) for _, event in live if event.attempts and event.source == "api" and not event.life
-    )
+    again = [event.id for _, event in live if event.attempts and event.source == "api" and not event.life]
+    times.update(time_ms for time_ms in map(_accepted_ms, again) if time_ms is not None)
     return times
 
 
@@ -268,6 +291,14 @@ def repair_mirrors(shards: Shards, announcer: Announcer) -> None:
         announcer.reflect(store.states([recipient]))
         unread.forget(shards, shard, note)
         log.info("unread.repaired", recipient=recipient)
+
+
+def _accepted_ms(event_id: str) -> int | None:
+    try:
+        return events.accepted_ms(event_id)
+    except ValueError:
+        # What another than us put into the lane may have any id.
+        return None
 
 
 def _deaths(entry: Entry) -> int:

@@ -9,10 +9,14 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+import structlog
+
 from notifications import process
 from notifications.live.hub import Hub
 from notifications.reporting import Reporter, Sockets
 from notify_project.bodies import Application, Message, Receive, Send
+
+log = structlog.get_logger("notify.web")
 
 WsgiApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -25,15 +29,20 @@ class _Beginning:
         self._pid = 0
 
     def once(self, sockets: Callable[[], Sockets] | None) -> None:
-        """Must cost nothing, as each request calls it."""
+        """Must cost nothing, as each request calls it, and never raises: it answers whether or not that is told."""
         if self._pid == os.getpid():
             return
         with self._beginning:
-            if self._pid != os.getpid():
+            if self._pid == os.getpid():
+                return
+            # First, as what fails is not to be tried again by each request.
+            self._pid = os.getpid()
+            try:
                 reporter = Reporter("web", process.consumer_name(), sockets=sockets)
                 reporter.start()
                 atexit.register(reporter.stop)
-                self._pid = os.getpid()
+            except Exception as error:  # noqa: BLE001 - psutil's, or no thread is left
+                log.warning("reporting.not_begun", error=repr(error))
 
 
 _beginning: Final = _Beginning()

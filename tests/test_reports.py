@@ -5,10 +5,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import httpx
+import psutil
 import pytest
+import structlog
 
 from notifications.stream import register
 from notifications.stream.register import Process
+from notify_project import reports
 from tests import truth
 from tests.api import Api
 from tests.sockets import Socket
@@ -98,6 +101,23 @@ def _sums(stack: Stack) -> tuple[int, ...]:
     return tuple(
         sum(getattr(part, name) for part in parts) for name in ("accepted", "stored", "failed", "dead", "fired")
     )
+
+
+@pytest.mark.one_shard_is_enough
+def test_a_web_that_cannot_tell_of_itself_answers_and_says_so_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = []
+
+    def fail(*names: str, sockets: object) -> None:
+        begun.append(names)
+        raise psutil.AccessDenied(1)
+
+    monkeypatch.setattr(reports, "Reporter", fail)
+    monkeypatch.setattr(reports, "_beginning", reports._Beginning())
+    application = reports.of_wsgi(lambda _environ, _start: [b"answer"])
+    with structlog.testing.capture_logs() as lines:
+        assert [application({}, print) for _ in range(3)] == [[b"answer"]] * 3
+    assert len(begun) == 1
+    assert [line["event"] for line in lines] == ["reporting.not_begun"]
 
 
 def test_a_gateway_tells_how_many_sockets_it_holds_and_for_whom(full_stack: Stack) -> None:

@@ -65,7 +65,9 @@ class Hub:
     @classmethod
     def held(cls) -> Sockets:
         """What this process holds, for any thread that asks."""
-        each = [hub.counts() for hub in tuple(cls._of_loop.values())]
+        # A copy: another thread may make its hub meanwhile, and then the dictionary is not to be gone through.
+        hubs = [cls._of_loop.get(loop) for reference in cls._of_loop.keyrefs() if (loop := reference()) is not None]
+        each = [hub.counts() for hub in hubs if hub]
         return Sockets(*(sum(counts) for counts in zip(*each, strict=True))) if each else Sockets(0, 0, 0)
 
     def counts(self) -> Sockets:

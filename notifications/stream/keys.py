@@ -143,5 +143,5 @@ def processes() -> str:
 def timespan(number: int) -> str:
     """HASH, 16 min: five seconds of work, from `5 * number` Unix seconds on: `l<bucket>`, how many events of the lane
     `live` took so long (register.bucket), and `totals`, all shards' counters as somebody found them in it: when (Unix
-    ms), accepted, stored, retried, dead, fired. Written by report.lua and register.py."""
+    ms), accepted, stored, retried, dead, fired. Written by report.lua and note.lua."""
     return f"notify:{{stats}}:span:{number}"

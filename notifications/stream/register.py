@@ -129,10 +129,8 @@ class Register:
         pipe.time()
         *counters, server_time = pipe.execute()
         totals = [sum(int(count or 0) for count in counts) for counts in zip(*counters, strict=True)]
-        pipe = self._shards.client.pipeline(transaction=False)
-        pipe.hsetnx(timespan, "totals", " ".join(map(str, (_server_ms(server_time), *totals))))
-        pipe.expire(timespan, KEPT_SECONDS)
-        pipe.execute()
+        note = " ".join(map(str, (_server_ms(server_time), *totals)))
+        scripts.run(self._shards.client, "note", [timespan], [note, KEPT_SECONDS])
         processes(self._shards.client)
 
 
@@ -250,16 +248,17 @@ def _process(name: bytes, entry: bytes, now_ms: int) -> Process | None:
     head, _, body = entry.partition(b"\n")
     try:
         beat, start, told = head.split(b" ")
+        beat_ms, started_ms = int(beat), int(start)
         report = msgspec.json.decode(body, type=Report)
-    except (ValueError, msgspec.MsgspecError):
+    except (ValueError, msgspec.MsgspecError, RecursionError):
         return None
-    age_ms = max(0, now_ms - int(beat))
+    age_ms = max(0, now_ms - beat_ms)
     state = _state(age_ms, stopped=told == b"stopped")
     if state is None:
         return None
     return Process(
         name=name.decode(errors="replace"),
-        started_at=int(start),
+        started_at=started_ms,
         beat_age_ms=age_ms,
         state=state,
         **msgspec.structs.asdict(report),

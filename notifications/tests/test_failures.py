@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from notifications import events, lookup, retries, store
 from notifications.events import Event, FailedAttempt
 from notifications.models import Attempt, Notification
-from notifications.retries import MAX_KEPT, MAX_KEPT_CHARACTERS
+from notifications.retries import MAX_EARLIER_CHARACTERS, MAX_KEPT, MAX_KEPT_BYTES, MAX_KEPT_CHARACTERS
 from notifications.stream import keys
 from notifications.stream.client import Shards
 from notifications.tests.test_retries import send, work
@@ -78,6 +78,33 @@ def test_of_a_long_error_as_much_is_kept_as_is_bounded_and_nothing_that_postgres
     assert failure.error.startswith("\N{REPLACEMENT CHARACTER}?xxx")
     assert len(failure.error) == MAX_KEPT_CHARACTERS
     assert failure.error.endswith("…")
+
+
+@pytest.mark.parametrize("character", ["x", "é", "\x01"])
+def test_however_often_an_event_is_replayed_its_failures_take_no_more_bytes_than_that(
+    make_event: Make, character: str
+) -> None:
+    event, failed_once = make_event(), None
+    for life in range(30):
+        event = msgspec.structs.replace(event, life=life, attempts=0)
+        for _ in range(6):
+            event = retries.after_failure(event, character * 5000)
+            failed_once = failed_once or event.failures[0]
+            assert len(msgspec.json.encode(event.failures)) <= MAX_KEPT_BYTES + 1
+            assert event.failures[-1].error == retries._kept(character * 5000)
+            assert event.failures[0].at_ms == failed_once.at_ms
+    assert (event.failures[-1].life, event.failures[-1].attempt) == (29, 6)
+
+
+def test_of_an_earlier_lifes_errors_the_beginnings_are_kept(make_event: Make) -> None:
+    event = retries.after_failure(make_event(), "x" * 5000)
+    event = retries.after_failure(msgspec.structs.replace(event, life=1, attempts=0), "y" * 5000)
+    event = retries.after_failure(event, "z" * 5000)
+    assert [len(one.error) for one in event.failures] == [
+        MAX_EARLIER_CHARACTERS,
+        MAX_KEPT_CHARACTERS,
+        MAX_KEPT_CHARACTERS,
+    ]
 
 
 @pytest.mark.django_db

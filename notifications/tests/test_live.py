@@ -1,12 +1,18 @@
 """Who may open a socket, and whose turn it is: what needs no socket to be told."""
 
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import pytest
 
 from notifications.live.consumers import bearer, origin_allowed
 from notifications.live.hub import Hub
+from notifications.reporting import Sockets
 
 pytestmark = pytest.mark.one_shard_is_enough
 
@@ -75,3 +81,48 @@ def test_everybody_has_a_turn_in_each_heartbeat_and_nobody_is_left_out_after_a_s
     assert len(due(100, 104)) == 4
     assert len(due(100, 100 + 10 * heartbeat)) == heartbeat
     assert due(100, 100) == ()
+
+
+class Loop:
+    """What stands for an event loop as a key."""
+
+
+@contextmanager
+def in_turns_as_short_as_can_be() -> Iterator[None]:
+    """Threads that meet where they seldom do."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
+
+
+def test_what_is_held_is_told_while_another_thread_makes_its_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    hubs: Any = WeakKeyDictionary()
+    monkeypatch.setattr(Hub, "_of_loop", hubs)
+    hub, loops, over = SimpleNamespace(counts=lambda: Sockets(2, 1, 3)), [Loop() for _ in range(400)], threading.Event()
+    hubs |= dict.fromkeys(loops, hub)
+
+    def come_and_go() -> None:
+        while not over.is_set():
+            for loop in loops[200:]:
+                del hubs[loop]
+            for loop in loops[200:]:
+                hubs[loop] = hub
+
+    other = threading.Thread(target=come_and_go)
+    with in_turns_as_short_as_can_be():
+        other.start()
+        try:
+            found = [Hub.held().recipients for _ in range(500)]
+        finally:
+            over.set()
+            other.join()
+    assert 200 <= min(found) <= max(found) <= 400
+    assert Hub.held() == Sockets(800, 400, 1200)
+
+
+def test_without_a_hub_nothing_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Hub, "_of_loop", WeakKeyDictionary())
+    assert Hub.held() == Sockets(0, 0, 0)

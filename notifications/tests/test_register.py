@@ -2,12 +2,14 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from redis.exceptions import OutOfMemoryError
 
 from notifications.stream import keys, register
 from notifications.stream.client import Shards
@@ -15,6 +17,14 @@ from notifications.stream.register import COUNTERS, SPAN_MS, Register, Report, S
 
 DONE = Report(kind="worker", host="here", pid=7, handled=10, rate=5.0, rss_bytes=1 << 26)
 NOTHING: Mapping[int, int] = {}
+
+
+@pytest.fixture
+def full(shards: Shards) -> Iterator[None]:
+    """A Redis that takes no more."""
+    shards.client.config_set("maxmemory", "1mb")
+    yield
+    shards.client.config_set("maxmemory", "0")
 
 
 def now_ms(shards: Shards) -> int:
@@ -105,6 +115,32 @@ def test_an_entry_that_this_release_cannot_read_harms_no_other(shards: Shards) -
     Register(shards, "w").report(DONE, NOTHING, age_ms=0)
     shards.client.hset(keys.processes(), mapping={"new": "x", "other": f"{now_ms(shards)} 1 alive\n[]"})
     assert states(shards) == {"w": "alive"}
+
+
+@pytest.mark.parametrize("times", ["x 1", "{now} x", "1.5 1", " 1", "9" * 5000 + " 1"])
+def test_an_entry_whose_times_are_none_harms_no_other(shards: Shards, times: str) -> None:
+    Register(shards, "w").report(DONE, NOTHING, age_ms=0)
+    head = times.replace("{now}", str(now_ms(shards)))
+    shards.client.hset(keys.processes(), "other", f"{head} alive\n{msgspec.json.encode(DONE).decode()}")
+    assert states(shards) == {"w": "alive"}
+
+
+def test_an_entry_that_nests_without_end_harms_no_other(shards: Shards) -> None:
+    Register(shards, "w").report(DONE, NOTHING, age_ms=0)
+    deep = '{"colour":' + "[" * 100_000
+    shards.client.hset(keys.processes(), "other", f"{now_ms(shards)} 1 alive\n{deep}")
+    assert states(shards) == {"w": "alive"}
+
+
+def test_who_works_is_alive_and_the_past_goes_on_while_redis_is_full(shards: Shards, full: None) -> None:
+    number = present(shards)
+    with pytest.raises(OutOfMemoryError):
+        shards.client.set("more", "x")
+    Register(shards, "w").report(DONE, {3: 2}, age_ms=0)
+    assert states(shards) == {"w": "alive"}
+    assert register.latencies(shards.client) == {3: 2}
+    assert shards.client.hexists(keys.timespan(number), "totals")
+    assert 0 < int(shards.client.ttl(keys.timespan(number))) <= register.KEPT_SECONDS
 
 
 def test_what_a_later_release_tells_besides_is_passed_over(shards: Shards) -> None:

@@ -3,7 +3,9 @@
 import threading
 from collections.abc import Callable, Iterator
 
+import psutil
 import pytest
+import structlog
 
 from notifications import reporting, worker
 from notifications.events import Event
@@ -143,6 +145,32 @@ def test_who_is_stuck_is_silent(shards: Shards, start: Start, monkeypatch: pytes
     wait_until(lambda: known(shards))
 
 
+def test_a_fault_in_telling_is_said_once_and_does_not_end_it(
+    shards: Shards, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reporting, "REPORT_SECONDS", 0.01)
+    faults = iter([psutil.AccessDenied(1), RuntimeError("changed"), ValueError("no number"), KeyError("a")])
+
+    def held() -> Sockets:
+        if fault := next(faults, None):
+            raise fault
+        return Sockets(3, 2, 1)
+
+    with structlog.testing.capture_logs() as lines:
+        start(sockets=held)
+        wait_until(lambda: known(shards))
+        wait_until(lambda: len(lines) > 1)
+    assert [line["event"] for line in lines] == ["reporting.dropped", "reporting.restored"]
+    assert "AccessDenied" in lines[0]["error"]
+
+
+def test_a_fault_in_telling_keeps_nobody_from_stopping(start: Start) -> None:
+    def held() -> Sockets:
+        raise RuntimeError("changed")
+
+    start(sockets=held).stop()
+
+
 def entry(stream: bytes, entry_ms: int, **fields: bytes) -> Entry:
     return Entry(stream, b"%d-0" % entry_ms, {name.encode(): value for name, value in fields.items()})
 
@@ -169,6 +197,12 @@ def test_what_says_nothing_of_waiting_is_not_counted(make_event: Make) -> None:
         (entry(LIVE, 5000), make_event(attempts=1, life=1)),
     ]
     assert worker.beginnings(batch) == {}
+
+
+@pytest.mark.parametrize("event_id", ["", "nonsense", "{00000000-1388-7000-8000-000000000000}"])
+def test_an_id_that_is_none_of_ours_tells_no_time(make_event: Make, event_id: str) -> None:
+    batch = [(entry(LIVE, 90_000), make_event(id=event_id, attempts=1)), (entry(LIVE, 5000), make_event())]
+    assert worker.beginnings(batch) == {5000: 1}
 
 
 @pytest.mark.django_db

@@ -1,14 +1,16 @@
 """The worker's steps, and what remains when it dies between any two of them."""
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+import structlog
 from django.db import OperationalError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from notifications import events, inbox, intake, store, wiring, worker
+from notifications import events, inbox, intake, reporting, store, wiring, worker
 from notifications.access import keys as access_keys
 from notifications.events import Event
 from notifications.live.announce import Announcer
@@ -125,6 +127,75 @@ def test_rows_that_postgresql_refuses_are_dead_and_their_neighbours_are_stored(
     client: Any = shards.client
     for event in bad:
         assert client.hget(keys.inflight(shards.of_id(event.id)), event.id).startswith(b"dead dlq ")
+
+
+def told(monkeypatch: pytest.MonkeyPatch) -> tuple[list[int], Counter[int]]:
+    """What the worker tells the reports from now on: the events of each batch, and when those stored began."""
+    handled: list[int] = []
+    began = Counter[int]()
+    monkeypatch.setattr(reporting, "handled", handled.append)
+    monkeypatch.setattr(reporting, "began", began.update)
+    return handled, began
+
+
+def test_a_foreign_entry_whose_id_is_none_is_dead_and_ends_no_worker(
+    shards: Shards, make_event: Make, add: Callable[..., None]
+) -> None:
+    client: Any = shards.client
+    add(make_event())
+    foreign = make_event(id="nonsense", attempts=1)
+    client.xadd(keys.lane(shards.of(foreign.recipient), "live"), {"event": events.encode(foreign)})
+    drain(make_worker(shards), shards)
+    assert Notification.objects.count() == 1
+    (letter,) = dead_letters(shards)
+    assert events.decode(letter[b"event"]).id == "nonsense"
+
+
+def test_rows_that_postgresql_refuses_are_handled_and_took_no_time(
+    shards: Shards, make_event: Make, add: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handled, began = told(monkeypatch)
+    add(make_event(), make_event(title="x" * 300), make_event())
+    drain(make_worker(shards), shards)
+    assert len(dead_letters(shards)) == 1
+    assert sum(handled) == 3
+    assert sum(began.values()) == 2
+
+
+def test_a_batch_that_an_outage_keeps_from_being_settled_is_counted_once(
+    shards: Shards, make_event: Make, add: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handled, began = told(monkeypatch)
+    add(make_event(), make_event())
+    duty, settle, outages = make_worker(shards), Reader.settle, iter([RedisConnectionError("gone")] * 3)
+
+    def fail_at_first(reader: Reader, outcomes: Any) -> None:
+        for error in outages:
+            raise error
+        settle(reader, outcomes)
+
+    monkeypatch.setattr(Reader, "settle", fail_at_first)
+    for _ in range(3):
+        with pytest.raises(RedisConnectionError):
+            duty.step()
+    assert handled == []
+    drain(duty, shards)
+    assert (sum(handled), sum(began.values())) == (2, 2)
+
+
+@pytest.mark.parametrize("name", ["handled", "began"])
+def test_a_fault_in_counting_ends_no_worker_and_unsettles_nothing(
+    name: str, shards: Shards, make_event: Make, add: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> None:
+        raise ValueError("no number")
+
+    monkeypatch.setattr(reporting, name, fail)
+    add(make_event(), make_event())
+    with structlog.testing.capture_logs() as lines:
+        drain(make_worker(shards), shards)
+    assert Notification.objects.count() == 2
+    assert "worker.not_counted" in [line["event"] for line in lines]
 
 
 class Killed(BaseException):

@@ -1,7 +1,9 @@
 """Dead letters for their page: groups of one cause, and what became of the replays that were ordered."""
 
+import math
 import threading
 import time
+from concurrent.futures import Future
 from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -20,6 +22,8 @@ from dlq.models import DeadLetter, Replay
 from notifications import lookup
 from notifications.access.permissions import scope
 from notifications.representation import timestamp
+from notify_project.dashboard.deadline import TooSlow, limited
+from notify_project.dashboard.lives import TooSlowResponse
 
 GROUPS_SHOWN: Final = 50
 REPLAYS_SHOWN: Final = 5
@@ -27,6 +31,10 @@ REPLAYS_SHOWN: Final = 5
 RECENT: Final = timedelta(hours=24)
 # A million letters take PostgreSQL 0.2 s: however many pages are open, a process asks a tenth of the time at most.
 REST_FACTOR: Final = 10
+# Some ten million letters.
+TIMEOUT_MS: Final = 5_000
+# Who comes so soon after a failure is told the same, and PostgreSQL is left alone.
+FAILURE_SECONDS: Final = 2.0
 
 IN_FLIGHT: Final = ("id", "status", "attempts", "last_error", "next_attempt_at")
 
@@ -36,18 +44,35 @@ class OpenGroups:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._answer: dict[str, Any] = {}
-        self._fresh_until = 0.0
+        self._answer = Future[dict[str, Any]]()
+        self._fresh_until = -math.inf
 
     def now(self) -> dict[str, Any]:
-        """The open groups, JSON-ready. Who comes while somebody asks already gets the same answer."""
+        """The open groups, JSON-ready. Who comes while somebody asks already gets the same answer, or failure.
+
+        Raises DatabaseError, TooSlow for one.
+        """
         with self._lock:
             began = time.monotonic()
-            if began >= self._fresh_until:
-                self._answer = _shown(groups.open_now(GROUPS_SHOWN))
-                ended = time.monotonic()
-                self._fresh_until = ended + REST_FACTOR * (ended - began)
-            return self._answer
+            is_first = began >= self._fresh_until
+            if is_first:
+                self._answer, self._fresh_until = Future(), math.inf
+            answer = self._answer
+        if is_first:
+            self._ask(answer, began)
+        return answer.result()
+
+    def _ask(self, answer: Future[dict[str, Any]], began: float) -> None:
+        try:
+            with limited(TIMEOUT_MS):
+                found = _shown(groups.open_now(GROUPS_SHOWN))
+        except BaseException as error:  # noqa: BLE001 - whatever it is, others wait for it
+            self._fresh_until = time.monotonic() + FAILURE_SECONDS
+            answer.set_exception(error)
+        else:
+            ended = time.monotonic()
+            self._fresh_until = ended + REST_FACTOR * (ended - began)
+            answer.set_result(found)
 
 
 open_groups: Final = OpenGroups()
@@ -60,7 +85,12 @@ class Groups(APIView):
 
     def get(self, request: Request) -> Response:  # noqa: ARG002 - DRF's signature
         """`{"dead", "replaying", "newest", "more", "groups": […]}`; all of them, shown or not, are in the numbers."""
-        return Response(open_groups.now())
+        try:
+            return Response(open_groups.now())
+        except TooSlow:
+            raise TooSlowResponse(
+                f"PostgreSQL did not answer within {TIMEOUT_MS // 1000} s. Look at Processes."
+            ) from None
 
 
 class Replays(APIView):

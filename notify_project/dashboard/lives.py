@@ -14,6 +14,7 @@ from notifications.access.permissions import scope
 from notifications.api.query import Bounds, asked
 from notifications.exceptions import FieldError, Invalid
 from notify_project.dashboard import search, timeline
+from notify_project.dashboard.deadline import TooSlow
 from notify_project.dashboard.search import KINDS, Kind
 
 ID_RULE: Final = "must be an id (a UUID), whole"
@@ -22,7 +23,7 @@ NOTHING_FITS: Final = "must be an id, a recipient or a type: 1 to 128 characters
 
 
 class TooSlowResponse(APIException):
-    """The search took too long; its words say what to do instead."""
+    """PostgreSQL took too long; the words say what to do instead."""
 
     status_code = 503
 
@@ -34,7 +35,12 @@ class OneLife(APIView):
 
     def get(self, request: Request, event_id: UUID) -> Response:  # noqa: ARG002 - DRF's signature
         """The timeline (timeline.py); 404 when it was never accepted."""
-        told = timeline.tell(event_id)
+        try:
+            told = timeline.tell(event_id)
+        except TooSlow:
+            raise TooSlowResponse(
+                f"PostgreSQL did not answer within {timeline.TIMEOUT_MS // 1000} s. Look at Processes."
+            ) from None
         if told is None:
             raise Http404
         return Response(told)
@@ -50,7 +56,7 @@ class Search(APIView):
         query = asked(request.query_params.dict(), BOUNDS)
         try:
             return Response(search.find(query.get("q", ""), _kinds(query.get("q", ""), query.get("kind"))))
-        except search.TooSlow:
+        except TooSlow:
             raise TooSlowResponse(
                 f"PostgreSQL did not answer within {search.TIMEOUT_MS // 1000} s. Search by id or by recipient, which "
                 "takes no time, or look at Processes."

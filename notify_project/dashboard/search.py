@@ -1,21 +1,25 @@
 """Finding notifications by id, recipient or type, wherever they are: rows, in flight, dead letters, schedules."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID
 
 import msgspec
-from django.db import DatabaseError, OperationalError, connection, transaction
+from django.db import DatabaseError, connection
 from django.db.models import QuerySet
 
 from bulk.models import visible
 from dlq import lookup as letters
 from dlq.models import DeadLetter
 from notifications import events, lookup, representation, wiring
+from notifications.exceptions import Invalid
 from notifications.models import Notification
 from notifications.stream import states
+from notifications.stream.states import InFlight
+from notify_project.dashboard.deadline import limited
 from notify_project.dashboard.timeline import Link, link
+from scheduler import schedule
 from scheduler.models import Schedule
 
 Kind = Literal["id", "recipient", "type"]
@@ -26,8 +30,8 @@ MAX_RESULTS: Final = 50
 MAX_LOOKED_AT: Final = 50_000
 # Of each of a shard's queues; of several shards, so many together.
 MAX_IN_FLIGHT: Final = 2_000
+# For a whole search.
 TIMEOUT_MS: Final = 2_000
-QUERY_CANCELED: Final = "57014"
 
 SHOWN: Final = (
     "id",
@@ -45,10 +49,6 @@ SHOWN: Final = (
 )
 
 Life = dict[str, Any]
-
-
-class TooSlow(Exception):
-    """PostgreSQL did not find it in the time that a search has."""
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -88,6 +88,11 @@ def find(q: str, kinds: Sequence[Kind]) -> Found:
 
     Raises TooSlow.
     """
+    with limited(TIMEOUT_MS):
+        return _find(q, kinds)
+
+
+def _find(q: str, kinds: Sequence[Kind]) -> Found:
     matches, tried = _Matches([]), list[Kind]()
     for kind in kinds:
         tried.append(kind)
@@ -105,28 +110,28 @@ def find(q: str, kinds: Sequence[Kind]) -> Found:
 
 
 def _by_id(q: str) -> _Matches:
-    life = lookup.life(UUID(q))
+    life = None
+    # A schedule that this release cannot read is still told by its link.
+    with suppress(Invalid):
+        life = lookup.life(UUID(q))
     return _Matches([life] if life else [])
 
 
 def _by_recipient(q: str) -> _Matches:
     moving = _in_flight([wiring.shards().of(q)], "recipient", q)
-    with _limited():
-        rows = list(Notification.objects.filter(recipient=q).order_by("-seq")[:MAX_RESULTS])
-        dead = list(letters.without_rows().filter(recipient=q).order_by("-pk")[:MAX_RESULTS])
-        waiting = Schedule.objects.filter(recipient=q, recurs=False, status=Schedule.Status.SCHEDULED)
-        lives = _newest(rows, moving, dead, list(waiting.order_by("-pk")[:MAX_RESULTS]))
-    return _Matches(lives)
+    rows = list(Notification.objects.filter(recipient=q).order_by("-seq")[:MAX_RESULTS])
+    dead = list(letters.without_rows().filter(recipient=q).order_by("-pk")[:MAX_RESULTS])
+    waiting = Schedule.objects.filter(recipient=q, recurs=False, status=Schedule.Status.SCHEDULED)
+    return _Matches(_newest(rows, moving, dead, list(waiting.order_by("-pk")[:MAX_RESULTS])))
 
 
 def _by_type(q: str) -> _Matches:
     moving = _in_flight(wiring.shards().each(), "type", q)
-    with _limited():
-        newest = Notification.objects.order_by("-pk")
-        rows = _of_type(newest, q)
-        # What is found is the newest there is: only of what was not found may there be more.
-        looked_at = None if len(rows) == MAX_RESULTS else newest.values("pk")[: MAX_LOOKED_AT + 1].count()
-        lives = _newest(rows, moving, _of_type(letters.without_rows().order_by("-last_failed_at", "-pk"), q))
+    newest = Notification.objects.order_by("-pk")
+    rows = _of_type(newest, q)
+    # What is found is the newest there is: only of what was not found may there be more.
+    looked_at = None if len(rows) == MAX_RESULTS else newest.values("pk")[: MAX_LOOKED_AT + 1].count()
+    lives = _newest(rows, moving, _of_type(letters.without_rows().order_by("-last_failed_at", "-pk"), q))
     return _Matches(lives, MAX_LOOKED_AT if looked_at and looked_at > MAX_LOOKED_AT else None)
 
 
@@ -154,21 +159,16 @@ def _newest(
 ) -> list[Life]:
     """The newest of all, each once: a row tells more than what is in flight, and that more than what it came from."""
     lives: list[Life] = [representation.life_of_row(row) for row in rows]
-    lives += [*moving, *map(letters.life_of, dead), *map(_life_of_schedule, waiting)]
+    lives += [*moving, *map(letters.life_of, dead), *filter(None, map(_life_of_schedule, waiting))]
     once: dict[str, Life] = {}
     for life in lives:
         once.setdefault(life["id"], life)
     return sorted(once.values(), key=lambda life: str(life["id"]), reverse=True)[:MAX_RESULTS]
 
 
-def _life_of_schedule(row: Schedule) -> Life:
-    return representation.life_so_far(
-        events.decode(bytes(row.payload)),
-        status="scheduled",
-        attempts=0,
-        last_error=None,
-        next_attempt_at=representation.timestamp(row.next_run_at) if row.next_run_at else None,
-    )
+def _life_of_schedule(row: Schedule) -> Life | None:
+    due_ms = schedule.unix_ms(row.next_run_at) if row.next_run_at else None
+    return representation.life_of_event(InFlight("scheduled", bytes(row.payload), due_ms=due_ms))
 
 
 def _links(q: str) -> Iterator[Link]:
@@ -179,20 +179,6 @@ def _links(q: str) -> Iterator[Link]:
             yield link("The schedule with this id", "scheduler_schedule", str(UUID(q)))
         if visible().filter(pk=UUID(q)).exists():
             yield link("The bulk job with this id", "bulk_bulkjob", str(UUID(q)))
-
-
-@contextmanager
-def _limited() -> Iterator[None]:
-    """A transaction whose statements end in time. Raises TooSlow."""
-    try:
-        with transaction.atomic():
-            with connection.cursor() as cursor:
-                cursor.execute(f"SET LOCAL statement_timeout = {TIMEOUT_MS}")
-            yield
-    except OperationalError as error:
-        if getattr(error.__cause__, "sqlstate", None) != QUERY_CANCELED:
-            raise
-        raise TooSlow from error
 
 
 _LOOKS: Final = {"id": _by_id, "recipient": _by_recipient, "type": _by_type}

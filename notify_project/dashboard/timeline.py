@@ -1,6 +1,6 @@
 """One notification's life as a person reads it: what happened, oldest first, and what comes next."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
@@ -21,12 +21,16 @@ from notifications.representation import timestamp, timestamp_ms
 from notifications.stream import states
 from notifications.stream.states import InFlight
 from notifications.worker import CRASH, INVALID, RETRIES_EXHAUSTED
+from notify_project.dashboard.deadline import limited
 from scheduler import door
 from scheduler.exceptions import Unknown, Unreadable
 from scheduler.schedule import Schedule
 
 Kind = Passage.Kind
 Status = DeadLetter.Status
+
+# For a whole timeline, of which every part has an index.
+TIMEOUT_MS: Final = 2_000
 
 WHY_DEAD: Final = {
     CRASH: "It killed its worker again and again.",
@@ -103,18 +107,30 @@ def link(title: str, model: str, pk: str) -> Link:
 def tell(event_id: UUID) -> Timeline | None:
     """A notification's timeline; None when it was never accepted.
 
-    Raises DatabaseError only where nothing is known of it without PostgreSQL.
+    Raises DatabaseError (TooSlow for one) only where nothing is known of it without PostgreSQL.
     """
-    life = lookup.life(event_id)
-    if life is None:
+    with limited(TIMEOUT_MS):
+        life = _life(event_id)
+        known = _gather(life) if life else None
+    return _told(known) if known else None
+
+
+def _life(event_id: UUID) -> dict[str, Any] | None:
+    try:
+        life = lookup.life(event_id)
+    except Invalid:
+        # A schedule that this release cannot read.
         return None
-    if life["id"] != str(event_id):
+    if life and life["id"] != str(event_id):
         # A dead letter that was corrected for another recipient: its event has a life of its own.
-        life = lookup.life(UUID(str(life["id"]))) or life
-    known = _gather(life)
+        return lookup.life(UUID(str(life["id"]))) or life
+    return life
+
+
+def _told(known: Known) -> Timeline:
     return Timeline(
         now=timestamp(timezone.now()),
-        notification=life,
+        notification=known.life,
         timeline=[*_beginning(known), *_past(known), *_now(known)],
         open=_is_open(known),
         links=list(_links(known)),
@@ -128,17 +144,26 @@ def _gather(life: dict[str, Any]) -> Known:
     stored = life["status"] == "stored"
     in_flight = None if stored else states.in_flight(wiring.shards(), life["id"])
     holder = states.holder(wiring.shards(), life["id"], in_flight) if in_flight else None
-    failures = dict.fromkeys(_carried(in_flight))
+    carried = _carried(in_flight)
     try:
         history = letters.history(event_id)
-        failures |= dict.fromkeys([*(history.failures if history else ()), *(lookup.failures(event_id))])
+        failures = _each_once([*carried, *(history.failures if history else ()), *lookup.failures(event_id)])
         schedule = _schedule(life)
     except DatabaseError:
         if in_flight is None:
             raise
-        return Known(life, in_flight, holder, None, list(failures), None, complete=False)
-    ordered = sorted(failures, key=lambda failure: (failure.life, failure.attempt, failure.at_ms))
-    return Known(life, in_flight, holder, history, ordered, schedule, complete=True)
+        return Known(life, in_flight, holder, None, carried, None, complete=False)
+    return Known(life, in_flight, holder, history, failures, schedule, complete=True)
+
+
+def _each_once(failures: Iterable[FailedAttempt]) -> list[FailedAttempt]:
+    """Each attempt, with the most that is kept of its error: an event keeps less of earlier lives than a letter."""
+    once: dict[tuple[int, int, int], FailedAttempt] = {}
+    for failure in failures:
+        key = (failure.life, failure.attempt, failure.at_ms)
+        if key not in once or len(failure.error) > len(once[key].error):
+            once[key] = failure
+    return [once[key] for key in sorted(once)]
 
 
 def _carried(in_flight: InFlight | None) -> Sequence[FailedAttempt]:
@@ -150,7 +175,7 @@ def _carried(in_flight: InFlight | None) -> Sequence[FailedAttempt]:
 
 
 def _schedule(life: dict[str, Any]) -> Schedule | None:
-    if life["source"] != "schedule" or not life["source_id"]:
+    if life["source"] != "schedule" or not events.is_id(life["source_id"] or ""):
         return None
     try:
         return door.look(UUID(life["source_id"]))
@@ -161,7 +186,7 @@ def _schedule(life: dict[str, Any]) -> Schedule | None:
 def _beginning(known: Known) -> Iterator[Step]:
     """How it came in: by the API, in a bulk job, or by a schedule, which has a beginning of its own."""
     life = known.life
-    if life["source"] != "schedule" or not life["source_id"]:
+    if life["source"] != "schedule" or not events.is_id(life["source_id"] or ""):
         detail = "Its bulk job was accepted." if life["source"] == "bulk" else "The API answered 202: it is on disk."
         yield Step(at=life["accepted_at"], kind="accepted", title="Accepted", detail=detail)
         return

@@ -1,12 +1,15 @@
 """What the page of the dead letters asks for."""
 
+import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import OperationalError, connection
 from django.test import Client
 from django.utils import timezone
 
@@ -21,6 +24,8 @@ from notify_project.dashboard import letters
 from notify_project.dashboard.letters import OpenGroups
 
 pytestmark = pytest.mark.django_db
+
+SLOW_TABLE = "CREATE VIEW dlq_deadletter AS SELECT hidden.* FROM hidden, LATERAL (SELECT pg_sleep(10)) AS asleep"
 
 
 @pytest.fixture(autouse=True)
@@ -83,6 +88,57 @@ def test_what_took_long_is_remembered_for_ten_times_as_long(monkeypatch: pytest.
     assert remembered.now()["dead"] == 1
     now[0] += 0.2
     assert remembered.now()["dead"] == 2
+
+
+def test_a_failure_is_shared_by_who_waits_for_it_and_by_who_comes_soon_after(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, began, go_on, remembered = [], threading.Event(), threading.Event(), OpenGroups()
+
+    def fail(shown: int) -> Any:
+        asked.append(shown)
+        began.set()
+        assert go_on.wait(30)
+        raise OperationalError
+
+    monkeypatch.setattr(groups, "open_now", fail)
+    with ThreadPoolExecutor(5) as threads:
+        answers = [threads.submit(remembered.now) for _ in range(5)]
+        assert began.wait(30)
+        go_on.set()
+        assert all(isinstance(answer.exception(30), OperationalError) for answer in answers)
+    assert len(asked) == 1
+
+
+def test_a_failure_is_forgotten_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, outcomes = [100.0], iter([OperationalError(), groups.Groups([], more=False, dead=7)])
+
+    def ask(_: int) -> Any:
+        outcome = next(outcomes)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    monkeypatch.setattr(groups, "open_now", ask)
+    monkeypatch.setattr("notify_project.dashboard.letters.time", SimpleNamespace(monotonic=lambda: now[0]))
+    remembered = OpenGroups()
+    for seconds in (0, 1.9):
+        now[0] += seconds
+        with pytest.raises(OperationalError):
+            remembered.now()
+    now[0] += 0.2
+    assert remembered.now()["dead"] == 7
+
+
+def test_groups_that_postgresql_takes_too_long_for_are_not_waited_for(
+    staff: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(event("alice"))
+    monkeypatch.setattr(letters, "TIMEOUT_MS", 100)
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE dlq_deadletter RENAME TO hidden")
+        cursor.execute(SLOW_TABLE)
+    answer = staff.get("/dashboard/letters")
+    assert answer.status_code == 503
+    assert "did not answer within" in answer.json()["detail"]
 
 
 def test_the_newest_replays_are_listed_without_those_that_came_second_and_those_of_yesterday(staff: Client) -> None:

@@ -9,20 +9,23 @@ import msgspec
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.db import connection
+from django.db import connection, transaction
 from django.test import Client
 
 from conftest import Caller
 from dlq import replay
 from dlq.tests import letters
-from notifications import events, store
+from notifications import events, retries, store
 from notifications.events import Event
 from notifications.models import Notification
 from notifications.representation import timestamp_ms
+from notifications.stream import keys
 from notifications.stream.client import Shards
 from notifications.tests.test_retries import send, work
 from notifications.tests.test_worker import make_worker
-from notify_project.dashboard import search
+from notify_project.dashboard import search, timeline
+from notify_project.dashboard.deadline import TooSlow, limited
+from scheduler.models import Schedule
 from scheduler.tests import helpers as schedules
 
 pytestmark = pytest.mark.django_db
@@ -30,8 +33,11 @@ pytestmark = pytest.mark.django_db
 Make = Callable[..., Event]
 
 SLOW_TABLE = """
-    CREATE VIEW notifications_notification AS SELECT hidden.* FROM hidden, LATERAL (SELECT pg_sleep(10)) AS asleep
+    CREATE VIEW notifications_notification AS SELECT hidden.* FROM hidden, LATERAL (SELECT pg_sleep(%s)) AS asleep
 """
+FAILS_ONCE = msgspec.Raw(b'{"fault":{"fail":1}}')
+# What is no id, and one of a year that no calendar has.
+NO_ID, NO_YEAR = "order-4711", "ffffffff-ffff-7fff-bfff-ffffffffffff"
 
 
 @pytest.fixture
@@ -78,6 +84,13 @@ def ids(found: dict[str, Any]) -> list[str]:
 def made_at(unix_ms: int) -> str:
     """An id of somebody's, alice's, that was made at a time."""
     return events.derived_id("alice", unix_ms)
+
+
+def sleep_for_each_row(seconds: float) -> None:
+    """From now on the rows of notifications come as slowly as that."""
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE notifications_notification RENAME TO hidden")
+        cursor.execute(SLOW_TABLE, [seconds])
 
 
 def hrefs(told: dict[str, Any]) -> list[str]:
@@ -311,12 +324,105 @@ def test_a_search_that_takes_too_long_ends_and_says_what_to_do(
 ) -> None:
     store.store([make_event()])
     monkeypatch.setattr(search, "TIMEOUT_MS", 100)
-    with connection.cursor() as cursor:
-        cursor.execute("ALTER TABLE notifications_notification RENAME TO hidden")
-        cursor.execute(SLOW_TABLE)
+    sleep_for_each_row(10)
     answer = staff.get("/dashboard/search", {"q": "alice"})
     assert answer.status_code == 503
     assert "Search by id or by recipient" in answer.json()["detail"]
+
+
+def test_a_search_whose_statements_take_too_long_together_ends_as_well(
+    staff: Client, make_event: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.store([make_event("bob", type="rare")])
+    monkeypatch.setattr(search, "TIMEOUT_MS", 800)
+    # Three of them read the row.
+    sleep_for_each_row(0.4)
+    assert staff.get("/dashboard/search", {"q": "rare"}).status_code == 503
+
+
+def test_an_id_and_a_life_are_not_waited_for_longer_than_a_search(
+    staff: Client, make_event: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event = make_event()
+    store.store([event])
+    monkeypatch.setattr(timeline, "TIMEOUT_MS", 100)
+    monkeypatch.setattr(search, "TIMEOUT_MS", 100)
+    sleep_for_each_row(10)
+    for path, query in ((f"lives/{event.id}", {}), ("search", {"q": event.id})):
+        with transaction.atomic():
+            answer = staff.get(f"/dashboard/{path}", query)
+            assert answer.status_code == 503, answer.content
+            assert "did not answer within" in answer.json()["detail"]
+            transaction.set_rollback(True)
+
+
+def test_what_is_in_flight_is_told_without_a_postgresql_that_takes_too_long(
+    staff: Client, shards: Shards, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event_id = send({})
+    # Stored, and not settled yet.
+    duty = make_worker(shards)
+    duty._ready()
+    duty._reader.read(block_ms=None)
+    store.store([msgspec.structs.replace(letters.event("alice"), id=event_id)])
+    monkeypatch.setattr(timeline, "TIMEOUT_MS", 100)
+    sleep_for_each_row(10)
+    told = life(staff, event_id)
+    assert (kinds(told), told["note"]) == (["accepted", "handling"], timeline.WITHOUT_POSTGRESQL)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_a_deadline_leaves_is_for_the_next_statement_and_nothing_of_it_for_the_next_user() -> None:
+    with connection.cursor() as cursor:
+        with limited(900):
+            cursor.execute("SELECT pg_sleep(0.5)")
+            with pytest.raises(TooSlow):
+                cursor.execute("SELECT pg_sleep(0.5)")
+        with pytest.raises(TooSlow), limited(0):
+            cursor.execute("SELECT 1")
+        cursor.execute("SHOW statement_timeout")
+        assert cursor.fetchone() == ("0",)
+
+
+@pytest.mark.parametrize("broken", [NO_ID, NO_YEAR])
+def test_one_letter_that_is_malformed_hides_no_other(staff: Client, shards: Shards, broken: str) -> None:
+    good = letters.event("alice", type="rare")
+    letters.bury(shards, good)
+    client: Any = shards.client
+    payload = events.encode(msgspec.structs.replace(good, id=broken))
+    client.xadd(keys.dead_letters(shards.of("alice")), {"event": payload, "reason": "invalid", "error": "e"})
+    for q in ("alice", "rare"):
+        assert set(ids(find(staff, q))) - {NO_YEAR} == {good.id}
+
+
+def test_a_schedule_that_cannot_be_read_hides_nothing_and_is_still_led_to(staff: Client, shards: Shards) -> None:
+    broken, good = (schedules.once(schedules.now_ms() + schedules.HOUR) for _ in range(2))
+    schedules.plan(broken, good)
+    schedules.record_all()
+    Schedule.objects.filter(pk=broken.id).update(payload=b'{"v": 99}')
+    client: Any = shards.client
+    client.hdel(keys.schedules(shards.of("alice")), broken.id)
+    assert ids(find(staff, "alice")) == [good.id]
+    found = find(staff, broken.id)
+    assert (found["results"], len(found["links"])) == ([], 1)
+    assert staff.get(f"/dashboard/lives/{broken.id}").status_code == 404
+
+
+def test_an_event_whose_schedule_has_no_id_has_a_life_as_well(staff: Client, shards: Shards) -> None:
+    event = letters.event("alice", source="schedule", source_id="order-4711")
+    letters.bury(shards, event)
+    assert kinds(life(staff, event.id)) == ["accepted", "died", "waiting"]
+
+
+@pytest.mark.usefixtures("delays")
+def test_an_attempt_of_an_earlier_life_is_told_once_and_with_its_whole_error(staff: Client, shards: Shards) -> None:
+    event = retries.after_failure(letters.event("alice", data=FAILS_ONCE), "x" * 900)
+    letters.record(event)
+    replay.begin(replay.order_one(uuid.UUID(event.id), "ada"))
+    make_worker(shards).step()
+    told = life(staff, event.id)
+    attempts = [step["error"] for step in told["timeline"] if step["kind"] == "attempt_failed"]
+    assert (len(attempts), len(attempts[0])) == (2, 900)
 
 
 @pytest.mark.parametrize(

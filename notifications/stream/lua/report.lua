@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- A process tells of itself, and of how long it took for what it did since it last told.
 --
 -- KEYS[1]  processes (HASH name → '<beat ms> <start ms> <state>\n<report>')
@@ -11,6 +12,8 @@
 --
 -- Returns {now, 1 where the timespan has the totals of the counters, else 0}. Now, start and beat are Unix milliseconds
 -- of this server's clock.
+--
+-- It runs in a Redis that is full, too: who works is not dead, and what it writes is bounded and expires.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local known = redis.call('HGET', KEYS[1], ARGV[1])
