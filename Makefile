@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 # Two at a time: most tests wait for processes to start or to notice something. Each has servers of its own.
-PYTEST := $(BIN)/python -m pytest --numprocesses 3 --dist loadfile
+PYTEST := $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help up test lint format bench chaos requirements clean
 
