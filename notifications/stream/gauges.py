@@ -47,7 +47,10 @@ class Totals(NamedTuple):
 
 
 class Gauges(NamedTuple):
-    """All of it, at one time of Redis' own (Unix ms). Of `bulk`, an entry may be a chunk of many events."""
+    """All of it, at one time of Redis' own (Unix ms). Of `bulk`, an entry may be a chunk of many events.
+
+    `fullest`: the entries in both lanes of the shard that has most of them: the door is shut shard by shard.
+    """
 
     at_ms: int
     live: Queue
@@ -56,6 +59,7 @@ class Gauges(NamedTuple):
     scheduled: Timed
     dead_letters: Queue
     totals: Totals
+    fullest: int = 0
 
 
 def read(shards: Shards) -> Gauges:
@@ -76,6 +80,7 @@ def read(shards: Shards) -> Gauges:
         delayed=_all_timed(delayed),
         scheduled=_all_timed(scheduled),
         totals=Totals(*(sum(counts) for counts in zip(*totals, strict=True))),
+        fullest=max(one.entries + other.entries for one, other in zip(live, bulk, strict=True)),
     )
 
 

@@ -58,6 +58,7 @@ def test_what_waits_is_counted_over_all_shards_with_the_oldest_of_all(
     assert before <= found.live.oldest_ms <= after
     assert found.bulk.oldest_ms is not None
     assert found.bulk.oldest_ms >= after
+    assert found.fullest == (4 if shards.count == 1 else 2)
 
 
 def test_what_a_worker_has_in_hand_waits_no_more(

@@ -48,18 +48,27 @@ class Kept(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """All of it. `at`: seconds of a clock that never jumps; `rows`: notifications in PostgreSQL, about."""
+    """All of it. `at`, `kept_at`: when that was seen, in seconds of a clock that never jumps.
+
+    `rows`: notifications in PostgreSQL, about. `postgresql_full`: it answers, but has no connection to give.
+    `redis_memory`: the share of its limit that is used (1: all of it); None where it has none. `max_backlog`: the
+    door's limit in entries, which each of the `shards` has its part of.
+    """
 
     at: float
     redis_down: bool = False
     postgresql_down: bool = False
+    postgresql_full: bool = False
     gauges: Gauges | None = None
     processes: Sequence[Process] | None = None
     kept: Kept | None = None
+    kept_at: float = 0.0
     rows: int | None = None
     postgresql_ms: float | None = None
     redis_name: str = "Redis"
+    redis_memory: float | None = None
     max_backlog: int = 1_000_000
+    shards: int = 1
 
     def running(self, kind: str) -> int | None:
         """How many processes of a kind are alive."""
@@ -78,6 +87,17 @@ class Facts(NamedTuple):
     def in_hand(self) -> int:
         """Entries that some worker, dead or alive, has read and not settled."""
         return self.gauges.live.in_hand + self.gauges.bulk.in_hand if self.gauges else 0
+
+    @property
+    def waited_ms(self) -> int:
+        """For how long the oldest entry of both lanes has waited; 0 where none does."""
+        lanes = (self.gauges.live, self.gauges.bulk) if self.gauges else ()
+        return max((self.age_ms(lane.oldest_ms) or 0 for lane in lanes), default=0)
+
+    @property
+    def shard_backlog(self) -> int:
+        """How many entries the door lets into a shard."""
+        return -(-self.max_backlog // self.shards)
 
     def age_ms(self, moment_ms: int | None) -> int | None:
         """How long ago that was by Redis' clock, not below 0; None where there is no such moment."""

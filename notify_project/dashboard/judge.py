@@ -24,9 +24,13 @@ UNRECORDED_MS: Final = 5_000
 LONG_UNRECORDED_MS: Final = 15_000
 FAN_STILL_SECONDS: Final = 5.0
 SLOW_POSTGRESQL_MS: Final = 1_000.0
+# At this share a door that takes batches refuses some; memory goes up and down with every answer.
+FULL: Final = 0.99
 # Bad states are left this much later than the facts would have it, so that nothing flickers.
 STEADY_SECONDS: Final = 1.0
 
+NOT_KNOWN: Final = "Not known just now."
+WHO_RUNS: Final = "Which processes run is not known yet."
 START_POSTGRESQL: Final = "Start PostgreSQL, or look at its log. Nothing is lost: what was accepted waits in Redis."
 
 
@@ -74,21 +78,38 @@ def _api(facts: Facts, trend: Trend) -> Verdict:
     if facts.redis_down:
         advice = f"Start {facts.redis_name}, or look at its log. Producers send again what was answered 503."
         return Verdict("down", f"{facts.redis_name} does not answer: every producer gets 503.", advice)
-    if facts.work >= facts.max_backlog:
-        return Verdict(
-            "stalled",
-            f"The backlog is full, at {number(facts.work)} entries: producers get 503.",
-            "See why the workers do not keep up, start more of them, or raise NOTIFY_MAX_BACKLOG.",
-        )
-    return Verdict("ok" if trend.accepted else "idle")
+    return _memory_full(facts) or _backlog_full(facts) or _unknown(facts.gauges) or _moves(trend.accepted)
+
+
+def _memory_full(facts: Facts) -> Verdict | None:
+    if facts.redis_memory is None or facts.redis_memory < FULL:
+        return None
+    reason = f"{facts.redis_name}'s memory is full: producers get 503."
+    return Verdict("stalled", reason, "See why the workers do not empty it, or raise its maxmemory.")
+
+
+def _backlog_full(facts: Facts) -> Verdict | None:
+    fullest = facts.gauges.fullest if facts.gauges else 0
+    if fullest < FULL * facts.shard_backlog:
+        return None
+    at = f"at {count(fullest, 'entry', 'entries')}"
+    advice = "See why the workers do not keep up, start more of them, or raise NOTIFY_MAX_BACKLOG."
+    if facts.shards == 1:
+        return Verdict("stalled", f"The backlog is full, {at}: producers get 503.", advice)
+    return Verdict("stalled", f"The backlog of a shard is full, {at}: who sends to its recipients gets 503.", advice)
 
 
 def _live(facts: Facts, trend: Trend) -> Verdict:
-    return _redis_away(facts) or _waits(facts, trend, "live") or _moves(trend.lately_live or _accepts_singles(trend))
+    return (
+        _redis_away(facts)
+        or _unknown(facts.gauges)
+        or _waits(facts, trend, "live")
+        or _moves(trend.lately_live or _accepts_singles(trend))
+    )
 
 
 def _bulk(facts: Facts, trend: Trend) -> Verdict:
-    return _redis_away(facts) or _waits(facts, trend, "bulk") or _moves(trend.lately_bulk)
+    return _redis_away(facts) or _unknown(facts.gauges) or _waits(facts, trend, "bulk") or _moves(trend.lately_bulk)
 
 
 def _workers(facts: Facts, trend: Trend) -> Verdict:
@@ -99,17 +120,21 @@ def _workers(facts: Facts, trend: Trend) -> Verdict:
         _nobody(facts, "worker", wait)
         or _workers_stand(facts, trend)
         or _too_slow(facts, trend)
-        or _moves(facts.work or trend.stored)
+        or _unknown(facts.gauges)
+        or _moves(facts.work or trend.stored, "" if facts.processes is not None else WHO_RUNS)
     )
 
 
 def _postgresql(facts: Facts, trend: Trend) -> Verdict:
     if facts.postgresql_down:
         return Verdict("down", "PostgreSQL does not answer.", START_POSTGRESQL)
+    if facts.postgresql_full:
+        advice = "See who holds its connections, stop what is not needed, or raise its max_connections."
+        return Verdict("behind", "PostgreSQL has no free connection: a process that needs a new one waits.", advice)
     if facts.postgresql_ms is not None and facts.postgresql_ms >= SLOW_POSTGRESQL_MS:
         reason = f"PostgreSQL takes {seconds(facts.postgresql_ms)} to answer the simplest question."
         return Verdict("behind", reason, "Look at its processors, its disk, and who else uses them.")
-    return _moves(trend.stored)
+    return _moves(trend.stored, NOT_KNOWN if facts.postgresql_ms is None and not trend.stored else "")
 
 
 def _sockets(facts: Facts, trend: Trend) -> Verdict:  # noqa: ARG001 - as all of them
@@ -117,7 +142,7 @@ def _sockets(facts: Facts, trend: Trend) -> Verdict:  # noqa: ARG001 - as all of
         reason = "Sockets stay open, but nothing new is announced."
         return Verdict("stalled", reason, f"{_start_redis(facts)} Readers get what they missed by themselves.")
     open_now = any(process.sockets for process in facts.processes or () if process.state == "alive")
-    return _moves(open_now)
+    return _moves(open_now, "" if facts.processes is not None else WHO_RUNS)
 
 
 def _retry(facts: Facts, trend: Trend) -> Verdict:
@@ -126,6 +151,7 @@ def _retry(facts: Facts, trend: Trend) -> Verdict:
     overdue = facts.age_ms(waiting.first_ms) if waiting else None
     return (
         _redis_away(facts)
+        or _unknown(waiting)
         or _nobody(facts, "scheduler", said)
         or _overdue(overdue or 0, "retry")
         or _moves(said or trend.failed)
@@ -138,6 +164,7 @@ def _schedule(facts: Facts, trend: Trend) -> Verdict:
     overdue = facts.age_ms(waiting.first_ms) if waiting else None
     return (
         _redis_away(facts)
+        or _unknown(waiting)
         or _nobody(facts, "scheduler", said)
         or _overdue(overdue or 0, "schedule")
         or _moves(said or trend.fired)
@@ -149,8 +176,10 @@ def _bulk_jobs(facts: Facts, trend: Trend) -> Verdict:
         return Verdict("stalled", "Bulk jobs wait for PostgreSQL.", START_POSTGRESQL)
     if facts.redis_down:
         return Verdict("stalled", f"Bulk jobs wait for {facts.redis_name}.", _start_redis(facts))
-    jobs = facts.kept.jobs if facts.kept else None
-    if jobs is None or not jobs.under_way:
+    if facts.kept is None:
+        return Verdict("idle", NOT_KNOWN)
+    jobs = facts.kept.jobs
+    if not jobs.under_way:
         return _nobody_needed(facts, "bulk_worker", "Start one before the next bulk") or Verdict("idle")
     if not jobs.queued + jobs.running:
         advice = "Resume it, or cancel it." if jobs.paused == 1 else "Resume them, or cancel them."
@@ -296,7 +325,9 @@ def _unrecorded(facts: Facts, said: str) -> Verdict | None:
 
 def _open_letters(facts: Facts, trend: Trend) -> Verdict:
     kept = facts.kept
-    if kept is None or not kept.dead + kept.replaying:
+    if kept is None:
+        return _moves(trend.dead, NOT_KNOWN)
+    if not kept.dead + kept.replaying:
         return _moves(trend.dead)
     if kept.replaying:
         return Verdict("ok", f"{count(kept.replaying, 'dead letter is', 'dead letters are')} being replayed.")
@@ -305,8 +336,13 @@ def _open_letters(facts: Facts, trend: Trend) -> Verdict:
     return Verdict("ok" if trend.dead else "idle", f"{waits} for a decision.", advice)
 
 
-def _moves(something: object) -> Verdict:
-    return Verdict("ok" if something else "idle")
+def _unknown(seen: object) -> Verdict | None:
+    """The verdict where nothing was seen that one could go by."""
+    return Verdict("idle", NOT_KNOWN) if seen is None else None
+
+
+def _moves(something: object, reason: str = "") -> Verdict:
+    return Verdict("ok" if something else "idle", reason)
 
 
 def _accepts_singles(trend: Trend) -> bool:

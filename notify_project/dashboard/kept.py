@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from django.db import connections
-from django.db.models import Count
+from django.db.models import Case, Count, When
 
 from bulk import counts
 from bulk.models import BulkJob
@@ -24,8 +24,7 @@ def look() -> Kept:
     """Ask PostgreSQL, and Redis for how far jobs are. Raises what keeps it from PostgreSQL."""
     try:
         letters = dict(_letters())
-        jobs = list(BulkJob.objects.filter(finished_at=None, status__in=UNDER_WAY).order_by("start_at")[:MOST_JOBS])
-        return Kept(letters.get(Letter.DEAD, 0), letters.get(Letter.REPLAYING, 0), _jobs(jobs))
+        return Kept(letters.get(Letter.DEAD, 0), letters.get(Letter.REPLAYING, 0), _jobs(_under_way()))
     finally:
         connections.close_all()
 
@@ -33,6 +32,14 @@ def look() -> Kept:
 def _letters() -> Sequence[tuple[int, int]]:
     still_open = DeadLetter.objects.filter(status__in=(Letter.DEAD, Letter.REPLAYING)).order_by()
     return list(still_open.values_list("status").annotate(letters=Count("pk")))
+
+
+def _under_way() -> Sequence[BulkJob]:
+    """The jobs of which something waits come first: a hundred that are paused must not hide one that runs."""
+    paused_last = Case(When(status=Status.PAUSED, then=1), default=0)
+    return list(
+        BulkJob.objects.filter(finished_at=None, status__in=UNDER_WAY).order_by(paused_last, "start_at")[:MOST_JOBS]
+    )
 
 
 def _jobs(jobs: Sequence[BulkJob]) -> Jobs:

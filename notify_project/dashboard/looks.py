@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent import futures
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Final, Generic, TypeVar
 
 import structlog
@@ -26,12 +26,16 @@ class Look(Generic[T_co]):
     The thread of a look that hangs is lost until its server goes on, or dies; there is never a second one.
     """
 
-    def __init__(self, name: str, look: Callable[[], T_co], *, every: float, limit: float) -> None:
-        """Times are seconds; after `limit` without an answer there is none. The first look starts the thread."""
+    def __init__(
+        self, name: str, look: Callable[[], T_co], *, every: float, limit: float, lasting: float = 0.0
+    ) -> None:
+        """Times are seconds; after `limit` without an answer there is none.
+
+        `lasting`: for how long what was seen last is good enough while a look only takes too long.
+        """
         self.name = name
-        self._look, self._every, self._limit = look, every, limit
+        self._look, self._every, self._limit, self._lasting = look, every, limit, lasting
         self._lock = threading.Lock()
-        self._executor: ThreadPoolExecutor | None = None
         self._running: Future[None] | None = None
         self._began = self._due = self._ended = self._answers_since = 0.0
         self._value: T_co | None = None
@@ -42,24 +46,21 @@ class Look(Generic[T_co]):
         with self._lock:
             now = time.monotonic()
             if self._running is None and now >= self._due - self._every * EARLY:
-                self._executor = self._executor or ThreadPoolExecutor(1, thread_name_prefix=f"notify-{self.name}")
-                self._began = now
-                self._running = self._executor.submit(self._run, now)
+                self._start(now)
             return self._running
 
     @property
     def down(self) -> bool:
-        """Whether the last look failed, or the one under way takes too long."""
+        """Whether the last look failed, unless that is long ago, or the one under way takes too long."""
         with self._lock:
-            return self._failed or self._overdue()
+            return (self._failed and not self._old()) or self._overdue()
 
     @property
     def value(self) -> T_co | None:
         """What was seen last; None before the first look, when it is old, and while there is no answer."""
         with self._lock:
-            known_for = time.monotonic() - self._ended
-            old = known_for > 2 * (self._limit + max(self._every, self._due - self._ended))
-            return None if self._failed or self._overdue() or old else self._value
+            lost = not self._lasts() if self._overdue() else self._old()
+            return None if self._failed or lost else self._value
 
     @property
     def answers_for(self) -> float:
@@ -71,10 +72,24 @@ class Look(Generic[T_co]):
         """When the last look ended, in seconds of the monotonic clock."""
         return self._ended
 
+    def _start(self, now: float) -> None:
+        future = Future[None]()
+        # From here on nobody who waits for it can cancel it.
+        future.set_running_or_notify_cancel()
+        # No pool: its threads are waited for when the process ends, and one that hangs would keep it from that.
+        threading.Thread(target=self._run, args=(now, future), name=f"notify-{self.name}", daemon=True).start()
+        self._began, self._running = now, future
+
     def _overdue(self) -> bool:
         return self._running is not None and time.monotonic() - self._began > self._limit
 
-    def _run(self, began: float) -> None:
+    def _old(self) -> bool:
+        return time.monotonic() - self._ended > 2 * (self._limit + max(self._every, self._due - self._ended))
+
+    def _lasts(self) -> bool:
+        return time.monotonic() - self._ended <= self._lasting
+
+    def _run(self, began: float, future: "Future[None]") -> None:
         value, failure = None, ""
         try:
             value = self._look()
@@ -88,6 +103,7 @@ class Look(Generic[T_co]):
             self._due = self._next(began, self._ended - began)
         if changed:
             log.warning("dashboard.no_answer" if failure else "dashboard.answers_again", look=self.name, error=failure)
+        future.set_result(None)
 
     def _next(self, began: float, took: float) -> float:
         """When to look again: in step with the first look, so that nothing drifts, unless looks take long."""

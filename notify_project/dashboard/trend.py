@@ -63,14 +63,13 @@ def of_slices(facts: Facts, slices: Sequence[Slice]) -> Trend:
         return Trend()
     last = slices[-1]
     quiet = takewhile(lambda one: not (one.stored or one.failed or one.dead), reversed(slices))
-    waited = (facts.age_ms(facts.gauges.live.oldest_ms) or 0) / 1000 if facts.gauges else 0.0
     return Trend(
         accepted=last.accepted / SPAN_SECONDS,
         stored=last.stored / SPAN_SECONDS,
         failed=last.failed / SPAN_SECONDS,
         dead=last.dead / SPAN_SECONDS,
         fired=last.fired / SPAN_SECONDS,
-        still=min(waited, float(SPAN_SECONDS * sum(1 for _ in quiet))) if facts.work else 0.0,
+        still=min(facts.waited_ms / 1000, float(SPAN_SECONDS * sum(1 for _ in quiet))) if facts.work else 0.0,
         lately_live=bool(facts.gauges and facts.gauges.live.entries),
         lately_bulk=bool(facts.gauges and facts.gauges.bulk.entries),
     )
@@ -96,9 +95,9 @@ def _rate(recent: Sequence[Facts], total: Callable[[Totals], int]) -> float | No
 
 def _fanned(recent: Sequence[Facts]) -> float | None:
     told = [facts for facts in recent if facts.kept]
-    if not told or told[-1].at - told[0].at < LEAST_SECONDS:
+    if not told or told[-1].kept_at - told[0].kept_at < LEAST_SECONDS:
         return None
-    return _more_fanned(told[0], told[-1]) / (told[-1].at - told[0].at)
+    return _more_fanned(told[0], told[-1]) / (told[-1].kept_at - told[0].kept_at)
 
 
 def _more_fanned(before: Facts, now: Facts) -> int:
@@ -125,7 +124,8 @@ def _fan_still(row: Sequence[Facts]) -> float:
     same = takewhile(
         lambda facts: facts.kept and facts.kept.jobs.hurried and not _more_fanned(facts, now), reversed(row)
     )
-    return max((now.at - facts.at for facts in same), default=0.0)
+    # Tables that are not looked at for a while stand still for nobody.
+    return max((now.kept_at - facts.kept_at for facts in same), default=0.0)
 
 
 def _growth(recent: Sequence[Facts]) -> float:

@@ -10,6 +10,7 @@ from notifications.stream.register import Process, Slice
 from notify_project.dashboard import trend
 from notify_project.dashboard.facts import Facts, Jobs, Kept
 from notify_project.dashboard.judge import STAGES, Steady, Verdict, judge
+from notify_project.dashboard.memory import Roll, Storing
 from notify_project.dashboard.trend import Trend
 
 pytestmark = pytest.mark.one_shard_is_enough
@@ -47,7 +48,7 @@ def process(kind: str, state: Any = "alive") -> Process:
 def facts(*, without: Sequence[str] = (), at: float = 0.0, seen: Gauges | None = None, **fields: Any) -> Facts:
     """A system at rest in which everything runs, but for what is said."""
     running = [process(kind) for kind in KINDS if kind not in without]
-    told = {"processes": running, "kept": Kept(0, 0, NO_JOBS), "rows": 0, "postgresql_ms": 1.0, **fields}
+    told = {"processes": running, "kept": Kept(0, 0, NO_JOBS), "rows": 0, "postgresql_ms": 1.0, "kept_at": at, **fields}
     return Facts(at=at, gauges=seen or gauges(), **told)
 
 
@@ -138,8 +139,44 @@ def test_an_outage_of_redis_is_the_cause_and_producers_are_told_of_first() -> No
 
 
 def test_a_full_backlog_is_the_doors_trouble() -> None:
-    full = facts(seen=gauges(live=waiting(600), bulk=waiting(400)), max_backlog=1000)
-    assert judge(full, Trend(stored=50.0))["api"].state == "stalled"
+    full = facts(seen=gauges(live=waiting(600), bulk=waiting(390), fullest=990), max_backlog=1000)
+    assert judge(full, Trend(stored=50.0))["api"] == Verdict(
+        "stalled",
+        "The backlog is full, at 990 entries: producers get 503.",
+        "See why the workers do not keep up, start more of them, or raise NOTIFY_MAX_BACKLOG.",
+    )
+    nearly = facts(seen=gauges(live=waiting(980), fullest=980), max_backlog=1000)
+    assert judge(nearly, Trend(accepted=50.0))["api"] == Verdict("ok")
+
+
+def test_one_full_shard_shuts_the_door_of_its_recipients() -> None:
+    full = facts(seen=gauges(live=waiting(600), fullest=248), max_backlog=1000, shards=4)
+    found = judge(full, Trend(accepted=50.0))["api"]
+    assert found.state == "stalled"
+    assert found.reason.startswith("The backlog of a shard is full, at 248 entries: ")
+    assert judge(full._replace(shards=1), Trend(accepted=50.0))["api"] == Verdict("ok")
+
+
+def test_a_redis_without_memory_is_the_doors_trouble() -> None:
+    found = judge(facts(redis_memory=1.0, redis_name="Valkey"), Trend())["api"]
+    assert found.state == "stalled"
+    assert found.reason == "Valkey's memory is full: producers get 503."
+    assert judge(facts(redis_memory=0.95), Trend())["api"] == Verdict("idle")
+
+
+def test_a_postgresql_without_a_free_connection_is_not_down() -> None:
+    full = facts(postgresql_full=True, postgresql_ms=None, seen=gauges(live=waiting(9, in_hand=9)))
+    assert troubles(full, Trend(stored=50.0)) == {"postgresql": "behind"}
+    assert "no free connection" in judge(full, Trend())["postgresql"].reason
+
+
+def test_what_is_not_known_is_not_said_to_be_at_rest() -> None:
+    found = judge(Facts(at=0.0), Trend())
+    assert {name for name, one in found.items() if "nown" not in one.reason} == set()
+    assert found["bulk_jobs"] == found["live"] == found["postgresql"] == Verdict("idle", "Not known just now.")
+    assert judge(facts(kept=None), Trend())["dlq"].reason == "Not known just now."
+    nobody_told = judge(facts(processes=None), Trend())
+    assert nobody_told["workers"].reason == nobody_told["sockets"].reason == "Which processes run is not known yet."
 
 
 @pytest.mark.parametrize(
@@ -307,7 +344,53 @@ def test_a_job_that_ends_does_not_make_the_fan_out_go_backwards() -> None:
     lately = trend.of_facts(known)
     assert lately.fanned == pytest.approx(20.0)
     assert lately.fan_still == 0.0
-    assert trend.of_facts([at(float(second), {"b": 50}) for second in range(6)]).fan_still == pytest.approx(5.0)
+    standing = [at(float(second), {"b": 50}) for second in range(6)]
+    assert trend.of_facts(standing).fan_still == pytest.approx(5.0)
+    unseen = [one._replace(kept_at=0.0) for one in standing]
+    assert trend.of_facts(unseen).fan_still == 0.0, "nobody looked"
+    assert trend.of_facts(unseen).fanned is None
+
+
+def test_who_could_not_tell_yet_is_not_missed() -> None:
+    roll, others = Roll("host:1:web"), [process(kind) for kind in KINDS]
+    roll.call([], 10.0)
+    assert not roll.is_known(10.0), "this process itself has not told"
+    roll.call(others[:1], 11.0)
+    assert not roll.is_known(12.0)
+    roll.call(others, 13.0)
+    assert roll.is_known(15.0)
+    roll.call([process("web", "silent"), *others[1:]], 16.0)
+    assert not roll.is_known(16.0)
+
+
+def test_a_register_that_was_emptied_is_not_believed_before_all_had_the_time_to_tell() -> None:
+    roll, others = Roll("host:1:web"), [process(kind) for kind in KINDS]
+    roll.call(others, 10.0)
+    assert roll.is_known(10.0)
+    roll.call(others[:1], 11.0)
+    assert not roll.is_known(15.0)
+    assert roll.is_known(16.0)
+    stopped = [*others[:1], *(process(kind, "stopped") for kind in KINDS[1:])]
+    roll.call(stopped, 17.0)
+    roll.call(others[:1], 18.0)
+    assert roll.is_known(18.0), "who said goodbye is forgotten in order"
+    roll.call(others, 19.0)
+    roll.call(others[:1], 79.0)
+    assert roll.is_known(79.0), "in a minute they may have gone in order"
+
+
+def test_what_is_stored_is_evidence_for_two_seconds() -> None:
+    storing = Storing()
+    storing.saw(100, 10.0)
+    assert not storing.lately(10.0), "nobody knows when"
+    storing.saw(101, 10.25)
+    assert storing.lately(12.0)
+    storing.saw(101, 12.25)
+    assert not storing.lately(12.25)
+    storing.saw(500, 60.0)
+    assert not storing.lately(60.0), "it may be long ago"
+    storing.saw(3, 60.25)
+    assert not storing.lately(60.25), "a Redis that was emptied"
 
 
 def slices(*stored: int) -> list[Slice]:
@@ -322,5 +405,7 @@ def test_a_single_look_has_its_rates_from_the_history() -> None:
     assert trend.of_slices(facts(), slices(0, 500)).stored == 100.0
     held = facts(seen=gauges(live=waiting(5, seconds=60)))
     assert trend.of_slices(held, slices(50, 0, 0)).still == 10.0
+    stuck = facts(seen=gauges(live=waiting(5, seconds=1), bulk=waiting(5, seconds=60)))
+    assert trend.of_slices(stuck, slices(50, 0, 0)).still == 10.0
     assert trend.of_slices(facts(), slices(50, 0, 0)).still == 0.0, "nothing waits"
     assert trend.of_slices(held, []) == Trend()
