@@ -21,6 +21,12 @@ hypothesis.settings.register_profile("notify", deadline=None, suppress_health_ch
 hypothesis.settings.load_profile("notify")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """First the files whose tests take long: several run at a time, and what is short fills the gaps at the end."""
+    crossing = config.rootpath / "tests"
+    items.sort(key=lambda item: crossing not in item.path.parents)
+
+
 @pytest.fixture(autouse=True)
 def _clean_redis() -> None:
     """Each test begins with an empty Valkey; it is the tests' own (tests/servers.py)."""

@@ -107,12 +107,14 @@ class _Shown:
             self._send(now, {"type": "flow", "at": at, "stages": stages, "latency": latency})
 
     def _tell_points(self) -> None:
-        slices = self._snapshot.slices.value or ()
-        if self._newest_point is None and slices:
+        slices = self._snapshot.slices.value
+        if slices is None:
+            return
+        if self._newest_point is None:
             # What is over already, the history has.
-            self._newest_point = slices[-1].at
+            self._newest_point = slices[-1].at if slices else 0
         for one in slices:
-            if self._newest_point is not None and one.at > self._newest_point:
+            if one.at > self._newest_point:
                 self._newest_point = one.at
                 self._deliver(representation.frame({"type": "point", **frames.point(one)}))
 

@@ -1,5 +1,6 @@
 """Looks at what may not answer: how often, by how many threads, and what is known meanwhile."""
 
+import json
 import subprocess
 import sys
 import threading
@@ -16,13 +17,14 @@ from structlog.testing import capture_logs
 from bulk.models import BulkJob
 from bulk.tests.helpers import make_job
 from notifications import process, wiring
-from notifications.stream import register
+from notifications.stream import keys, register
 from notifications.stream.client import Shards
 from notifications.stream.register import Register
 from notify_project.dashboard import kept, looks, servers
 from notify_project.dashboard.judge import judge
 from notify_project.dashboard.looks import Look
 from notify_project.dashboard.snapshot import Snapshot
+from notify_project.dashboard.ticker import _Shown as Shown
 from notify_project.dashboard.trend import Trend
 from tests.stack import wait_until
 
@@ -255,3 +257,18 @@ def test_jobs_that_are_paused_hide_none_that_runs(monkeypatch: pytest.MonkeyPatc
     jobs = kept.look().jobs
     connections.close_all()
     assert (jobs.paused, jobs.queued) == (1, 1)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_first_point_that_there_is_comes_to_whoever_watched_it(shards: Shards) -> None:
+    seen, told = Snapshot(shards), list[dict[str, Any]]()
+    shown = Shown(seen, lambda frame: told.append(json.loads(frame)))
+    looks.wait(seen.all, 5)
+    shown.tell()
+    client: Any = shards.client
+    present = int(client.time()[0]) // register.SPAN_SECONDS
+    for timespan, accepted in ((present - 1, 0), (present, 500)):
+        client.hset(keys.timespan(timespan), "totals", f"{timespan * register.SPAN_MS} {accepted} 0 0 0 0")
+    wait_until(lambda: looked(seen.all) and seen.slices.value)
+    shown.tell()
+    assert [frame["accepted"] for frame in told if frame["type"] == "point"] == [500]
