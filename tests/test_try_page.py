@@ -408,7 +408,7 @@ def test_a_bulk_job_moves_stands_still_is_turned_up_and_ends(tried: Tried, stack
     assert api.get(f"/api/bulk/{job_id(item)}")["status"] == "paused"
     tried.press(item, "Resume")
     expect_state(item, "done")
-    expect_note(item, r"^3\s000 of 3\s000 stored, in [\d.]+ s \(\d+/s\)\.$")
+    expect_note(item, r"^3\s000 of 3\s000 stored, in [\d.]+ s \([\d\s]+/s\)\.$")
     expect(item.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "100")
     expect(dial).to_be_hidden()
     assert stack.sql(OF_JOB, [job_id(item)]) == [(3000,)]
