@@ -35,6 +35,7 @@ from notify_project.local.server import Server
 from notify_project.local.valkey import Valkey
 from notify_project.local.web import Address
 from tests.servers import SECRET_KEY
+from tests.template import Template
 
 HOST = "127.0.0.1"
 POLL_SECONDS = 0.05
@@ -42,6 +43,9 @@ COMMAND_SECONDS = 60
 TAIL_LINES = 30
 ADMIN_USER = "admin"
 ADMIN_PASSWORD = "a password for tests"
+API_KEY = new_secret()
+# initdb, `migrate` and `provision` would be most of what a stack costs; tests/test_up.py is about them.
+PREPARED = Template()
 
 
 def wait_until(condition: Callable[[], object], timeout: float = 30, message: str = "it never came") -> None:
@@ -212,9 +216,10 @@ class Stack:
 
     def __init__(self, folder: Path, *, shards: int | None = None, **variables: str) -> None:
         self.folder = folder
-        self.postgresql = ServerHandle(PostgreSQL(folder / "postgresql"))
+        self._data = folder / "postgresql"
+        self.postgresql = ServerHandle(PostgreSQL(self._data))
         self.valkey = ServerHandle(Valkey(folder / "valkey"))
-        self.api_key = new_secret()
+        self.api_key = API_KEY
         self.url = ""
         self.env = clean_environment(
             DATABASE_URL=self.postgresql.url,
@@ -222,6 +227,9 @@ class Stack:
             SECRET_KEY=SECRET_KEY,
             NOTIFY_SHARDS=str(shards or os.environ.get("NOTIFY_SHARDS") or 1),
             NOTIFY_FAULT_INJECTION="1",
+            NOTIFY_ADMIN_USER=ADMIN_USER,
+            NOTIFY_ADMIN_PASSWORD=ADMIN_PASSWORD,
+            NOTIFY_API_KEY=self.api_key,
             **variables,
         )
         self._processes: list[Process] = []
@@ -229,13 +237,14 @@ class Stack:
 
     def __enter__(self) -> Self:
         with ExitStack() as cleanup:
+            prepared = PREPARED.copy_to(self._data)
             for server in (self.postgresql, self.valkey):
                 cleanup.callback(server.remove)
                 server.start()
                 cleanup.callback(server.stop)
             cleanup.callback(self._end_processes)
-            self.manage("migrate", "--noinput", "--verbosity=0")
-            self._provision()
+            if not prepared:
+                self._prepare()
             self._cleanup = cleanup.pop_all()
         return self
 
@@ -300,13 +309,13 @@ class Stack:
             cursor = connection.execute(query.encode(), params or None)
             return cursor.fetchall() if cursor.description else []
 
-    def _provision(self) -> None:
-        self.env |= {
-            "NOTIFY_ADMIN_USER": ADMIN_USER,
-            "NOTIFY_ADMIN_PASSWORD": ADMIN_PASSWORD,
-            "NOTIFY_API_KEY": self.api_key,
-        }
+    def _prepare(self) -> None:
+        """Make the tables, the administrator and the API key, and keep them for the next stacks."""
+        self.manage("migrate", "--noinput", "--verbosity=0")
         self.manage("provision")
+        self.postgresql.stop()
+        PREPARED.keep(self._data)
+        self.postgresql.start()
 
     def _end_processes(self) -> None:
         """End what still runs. Each tail is printed, which pytest shows only for a test that failed."""
