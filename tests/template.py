@@ -28,4 +28,5 @@ class Template:
 
 def _copy(source: Path, target: Path) -> None:
     # Not shutil, which gives every file a new owner: as root, PostgreSQL's belong to its stand-in.
-    subprocess.run(["cp", "-Rp", str(source), str(target)], check=True, timeout=COPY_SECONDS)
+    command = ["cp", "-Rp", str(source), str(target)]
+    subprocess.run(command, check=True, timeout=COPY_SECONDS)
