@@ -14,9 +14,10 @@ from django.utils.safestring import SafeString
 
 from bulk.admin import words
 from bulk.admin.listing import JobList, StatusFilter, search
-from bulk.admin.pages import LIST, ONE, TEMPLATES, View
+from bulk.admin.pages import LIST, ONE, TEMPLATES
 from bulk.admin.single import SingleJobs
 from bulk.models import BulkJob
+from notifications.admin.pages import View
 
 CHANGING = '<span data-job="{}" data-shows="{}">{}</span>'
 

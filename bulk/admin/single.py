@@ -12,11 +12,12 @@ from redis.exceptions import RedisError
 
 from bulk import counts, orders
 from bulk.admin import words
-from bulk.admin.pages import ONE, JobPages, find, log, name_of, refuse_unless, to, warn
+from bulk.admin.pages import ONE, JobPages, find, to
 from bulk.exceptions import Impossible, Unknown
 from bulk.models import BulkJob
 from notifications import events, wiring
 from notifications.access.keys import RATE, RATE_RULE
+from notifications.admin.pages import log, name_of, refuse_unless, warn
 from notifications.stream.fanout import Fanout
 
 Status = BulkJob.Status

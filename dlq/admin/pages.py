@@ -5,15 +5,15 @@ from datetime import datetime
 from typing import Annotated, Any, Final
 
 import msgspec
-from django.core.exceptions import BadRequest, PermissionDenied
+from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
-from django.template.response import TemplateResponse
 from django.urls import reverse
 
 from dlq.models import DeadLetter
 from dlq.replay import Criteria
 from notifications.admin.inboxes import LookOnly
+from notifications.admin.pages import OwnPages, refuse_unless
 
 TEMPLATES: Final = "admin/dlq/deadletter"
 LIST: Final = "changelist"
@@ -22,11 +22,13 @@ ONE: Final = "change"
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
-class LetterPages(LookOnly):
+class LetterPages(OwnPages, LookOnly):
     """Letters are looked at with the view permission, and replayed, corrected and discarded with the change permission.
 
     To Django's own machinery nobody may change one: no form of its making ever writes a letter.
     """
+
+    templates = TEMPLATES
 
     class Media:
         css = {"all": ["notify/admin.css", "notify/dead-letters.css"]}
@@ -37,13 +39,7 @@ class LetterPages(LookOnly):
 
     def refuse_onlookers(self, request: HttpRequest) -> None:
         """Raises PermissionDenied (403) for who may not act."""
-        if not self.has_act_permission(request):
-            raise PermissionDenied
-
-    def page(self, request: HttpRequest, template: str, **context: object) -> TemplateResponse:
-        """A page of these, in the admin's frame. `title` is among the context."""
-        context |= {**self.admin_site.each_context(request), "opts": self.opts, "media": self.media}
-        return TemplateResponse(request, f"{TEMPLATES}/{template}", context)
+        refuse_unless(self.has_act_permission(request))
 
 
 def find(letter_id: object) -> DeadLetter:

@@ -10,8 +10,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from redis.exceptions import RedisError
 
+from notifications.admin.pages import log, warn
 from scheduler import door
-from scheduler.admin.pages import log, warn
 from scheduler.models import Schedule
 
 STATUSES: Final = {label: value for value, label in Schedule.Status.choices}

@@ -12,6 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from redis.exceptions import RedisError
 
 from notifications import wiring
+from notifications.admin.pages import log, name_of, refuse_unless, warn
 from notifications.exceptions import IdempotencyConflict, Invalid, Refused
 from scheduler import door, requests, schedule
 from scheduler.admin import words
@@ -21,15 +22,11 @@ from scheduler.admin.pages import (
     SchedulePages,
     find,
     in_words,
-    log,
-    name_of,
     new_token,
     once_of,
-    refuse_unless,
     to,
     token_in,
     version_of,
-    warn,
 )
 from scheduler.exceptions import Changed, Conflict, TooLate
 from scheduler.schedule import Schedule

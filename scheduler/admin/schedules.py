@@ -16,11 +16,12 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from redis.exceptions import RedisError
 
+from notifications.admin.pages import View
 from scheduler import door
 from scheduler.admin import words
 from scheduler.admin.listing import RunsFilter, ScheduleList, StatusFilter, as_id, search
 from scheduler.admin.making import Making
-from scheduler.admin.pages import LIST, ONE, View, to
+from scheduler.admin.pages import LIST, ONE, to
 from scheduler.admin.single import SingleSchedules
 from scheduler.exceptions import Unknown
 from scheduler.models import Schedule

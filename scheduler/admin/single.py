@@ -11,12 +11,13 @@ from django.utils.html import format_html
 from redis.exceptions import RedisError
 
 from notifications import events, lookup
+from notifications.admin.pages import log, refuse_unless, warn
 from notifications.exceptions import IdempotencyConflict
 from scheduler import door
 from scheduler.admin import words
 from scheduler.admin.editing import CATCH_UP, pretty
 from scheduler.admin.listing import AS_RECORDED
-from scheduler.admin.pages import ONE, SchedulePages, find, log, new_token, once_of, refuse_unless, to, version_of, warn
+from scheduler.admin.pages import ONE, SchedulePages, find, new_token, once_of, to, version_of
 from scheduler.exceptions import Conflict, TooLate, Unknown
 from scheduler.models import Schedule as Row
 from scheduler.schedule import Schedule
