@@ -9,8 +9,9 @@ from typing import Final
 
 from playwright.sync_api import Browser, ConsoleMessage, Dialog, Error, Page, sync_playwright
 
-NAMES: Final = ("/usr/bin/chromium", "chromium", "chromium-browser", "google-chrome")
-ADVICE: Final = "the browser tests need Chromium: apt-get install chromium, or set CHROMIUM to where it is"
+# The first is Chromium without the browser around it, which costs a third of the time.
+NAMES: Final = ("chromium-headless-shell", "/usr/bin/chromium", "chromium", "chromium-browser", "google-chrome")
+ADVICE: Final = "the browser tests need Chromium: apt-get install chromium-headless-shell, or set CHROMIUM to its path"
 ARGUMENTS: Final = (
     "--disable-gpu",
     "--disable-quic",
