@@ -1,12 +1,14 @@
 """The page of the dead letters as an operator meets it: a browser, and every process of a deployment."""
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import APIResponse, Browser, Locator, Page, Route, expect
 
 from tests.api import Api
 from tests.browser import Complaints, chromium
@@ -284,6 +286,123 @@ def test_a_letter_that_somebody_else_replayed_says_so(
     dialog.get_by_role("button", name="Replay", exact=True).click()
     expect(dialog.locator(".letter-problem")).to_contain_text("It died again since you looked")
     expect(dialog.locator(".letter-history strong")).to_have_count(4)
+
+
+def test_an_answer_that_comes_late_does_not_take_the_place_of_another_letter(
+    page: Page, stack: Stack, api: Api
+) -> None:
+    slow, quick = bury(api, stack, "kai", "kim", fault={"invalid": True})
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route(f"**/api/dlq/{slow}", hold)
+    open_page(page, stack)
+    group(page, "can never succeed").locator(".group-toggle").click()
+    page.locator(".letter-row", has_text="kai").click()
+    dialog = page.get_by_role("dialog", name="Dead letter")
+    dialog.get_by_role("button", name="Close").click()
+    page.locator(".letter-row", has_text="kim").click()
+    expect(dialog.locator(".fact-id")).to_have_text(quick)
+    dialog.get_by_role("button", name="Edit", exact=True).click()
+    write(dialog, "typed")
+    with page.expect_event("requestfinished", lambda request: request.url.endswith(slow)):
+        held[0].continue_()
+    page.evaluate("fetch('/healthz')")  # by its end the page has taken in what came before
+    expect(dialog.get_by_label("The notification, as JSON")).to_have_value("typed")
+    expect(dialog.locator(".fact-id")).to_have_text(quick)
+
+
+def test_a_request_that_got_no_answer_is_not_mistaken_for_that_of_another_letter(
+    page: Page, stack: Stack, api: Api, complaints: Complaints
+) -> None:
+    complaints.expect("ERR_")
+    bury(api, stack, "lea", "lou", fault={"invalid": True})
+    keys: list[str] = []
+
+    def lose(route: Route) -> None:
+        keys.append(route.request.headers["idempotency-key"])
+        route.abort()
+
+    page.route("**/api/dlq/*/replay", lose)
+    open_page(page, stack)
+    group(page, "can never succeed").locator(".group-toggle").click()
+    dialog = page.get_by_role("dialog", name="Dead letter")
+    for recipient in ("lea", "lou"):
+        page.locator(".letter-row", has_text=recipient).click()
+        expect(dialog.locator(".fact-recipient")).to_have_text(recipient)
+        for _ in range(2):
+            with page.expect_event("requestfailed"):
+                dialog.get_by_role("button", name="Replay", exact=True).click()
+            expect(dialog.locator(".letter-problem")).to_contain_text("nothing is done twice")
+        dialog.get_by_role("button", name="Close").click()
+    first, again, other, other_again = keys
+    assert first == again
+    assert other == other_again
+    assert first != other
+
+
+def test_what_dies_while_a_group_is_opened_is_listed_too(page: Page, stack: Stack, api: Api) -> None:
+    bury(api, stack, "olaf", fault={"invalid": True})
+    held: list[tuple[Route, APIResponse]] = []
+
+    def hold(route: Route) -> None:
+        held.append((route, route.fetch()))
+
+    page.route("**/api/dlq?*", hold, times=1)
+    open_page(page, stack)
+    card = group(page, "can never succeed")
+    with page.expect_request("**/api/dlq?*"):
+        card.locator(".group-toggle").click()
+    bury(api, stack, "olga", fault={"invalid": True})
+    expect(card.locator(".group-count")).to_have_text("2 letters")
+    route, before = held[0]
+    route.fulfill(response=before)
+    expect(card.locator(".row-recipient")).to_have_text(["olga", "olaf"])
+
+
+def test_how_many_were_counted_for_one_replay_is_not_said_of_another(page: Page, stack: Stack, api: Api) -> None:
+    bury(api, stack, "nat", "ned", "nia", fault={"invalid": True})
+    bury(api, stack, "noa")
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/api/dlq/replay", hold, times=1)
+    open_page(page, stack)
+    dialog = page.get_by_role("dialog", name="Replay")
+    group(page, "can never succeed").get_by_role("button", name="Replay …").click()
+    expect(dialog.locator(".replay-count")).to_have_text("Counting …")
+    dialog.get_by_role("button", name="Close").click()
+    group(page, "attempt 3 fails").get_by_role("button", name="Replay …").click()
+    expect(dialog.locator(".replay-count")).to_have_text("1 letter would be replayed.")
+    with page.expect_event("requestfinished", lambda request: request.url.endswith("/api/dlq/replay")):
+        held[0].continue_()
+    page.evaluate("fetch('/healthz')")  # by its end the page has taken in what came before
+    expect(dialog.locator(".replay-count")).to_have_text("1 letter would be replayed.")
+    expect(dialog.get_by_role("button", name="Replay it")).to_be_focused()
+
+
+def test_how_long_ago_it_was_goes_by_the_servers_clock(page: Page, stack: Stack, api: Api) -> None:
+    bury(api, stack, "mia", fault={"invalid": True})
+    page.clock.install(time=datetime.now(UTC) + timedelta(hours=2))
+    open_page(page, stack)
+    expect(page.locator(".letters-group .newest")).to_have_text(re.compile(r"^(just now|\d+\ss ago)$"))
+
+
+def test_who_is_signed_out_is_told_once_how_to_sign_in(page: Page, stack: Stack, complaints: Complaints) -> None:
+    complaints.expect("status of 401")
+    page.clock.install()
+    page.route("**/dashboard/letters", lambda route: route.fulfill(json={"detail": "Sign in."}, status=401))
+    open_page(page, stack)
+    link = page.get_by_role("alert").get_by_role("link", name="Sign in")
+    link.focus()
+    with page.expect_response("**/dashboard/letters"):
+        page.clock.run_for(10_000)
+    page.clock.run_for(100)
+    expect(link).to_be_focused()
 
 
 def test_a_payload_that_cannot_be_read_is_shown_and_written_anew(page: Page, stack: Stack) -> None:

@@ -290,6 +290,11 @@ def test_silence_on_an_open_socket_is_told_and_another_one_tried(page: Page, scr
     expect(page.locator("#connection")).to_have_text("cut off")
     expect(page.locator("#banner")).to_contain_text(re.compile(r"No news for \d+\ss\."))
     page.clock.run_for(2_000)
+    # Read out once, though the seconds go on.
+    expect(page.locator("#spoken")).to_contain_text("No news for")
+    said = page.locator("#spoken").text_content()
+    page.clock.run_for(3_000)
+    expect(page.locator("#spoken")).to_have_text(said or "")
     script.expect_sockets(2)
     script.flow()
     page.clock.run_for(100)
@@ -302,6 +307,17 @@ def test_who_is_signed_out_is_told_to_sign_in(page: Page, script: Script, stack:
     script.closes(4401)
     link = page.locator("#banner").get_by_role("link", name="Sign in")
     expect(link).to_have_attribute("href", "/admin/login/?next=/")
+
+
+def test_the_way_to_sign_in_keeps_the_keyboards_focus(page: Page, script: Script, stack: Stack) -> None:
+    page.clock.install()
+    script.open(stack, "/processes/")
+    script.closes(4401)
+    link = page.locator(".processes-cut").get_by_role("link", name="Sign in")
+    expect(link).to_have_attribute("href", "/admin/login/?next=/processes/")
+    link.focus()
+    page.clock.run_for(3_000)
+    expect(link).to_be_focused()
 
 
 def test_a_gap_that_nobody_measured_stays_one_and_the_keys_tell_each_slice(

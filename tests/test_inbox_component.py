@@ -265,10 +265,30 @@ def test_a_customers_server_that_fails_is_asked_again_and_one_that_refuses_is_no
     expect(element.get_by_text("Sign in first.")).to_be_visible()
 
 
+def test_who_is_sent_to_a_page_to_sign_in_is_told_so_and_asks_no_more(page: Page, customer: Customer, who: str) -> None:
+    page.route("**/token?*", lambda route: route.fulfill(status=302, headers={"Location": "/"}))
+    element = visit(page, customer, LIST.format(who=who))
+    expect(element.locator(".connection-state")).to_have_text("stopped")
+    expect(element.get_by_text("You are signed out. Sign in, then load this page again.")).to_be_visible()
+
+
 def test_without_a_token_it_says_so_until_there_is_one(page: Page, customer: Customer, api: Api, who: str) -> None:
     element = visit(page, customer, '<notify-inbox mode="panel"></notify-inbox>')
     expect(element.get_by_text("This inbox has no token yet.")).to_be_visible()
     element.evaluate("(element, token) => { element.getToken = async () => ({ token }); }", api.token(who))
+    expect(element.locator(".connection-state")).to_have_text("live")
+
+
+def test_a_function_that_gives_no_token_is_asked_again(page: Page, customer: Customer, api: Api, who: str) -> None:
+    element = visit(page, customer, '<notify-inbox mode="panel"></notify-inbox>')
+    element.evaluate(
+        """(element, token) => {
+          let asked = 0;
+          element.getToken = async () => (asked++ ? { token } : { detail: "The shop is closed." });
+        }""",
+        api.token(who),
+    )
+    expect(element.get_by_text("The shop is closed.")).to_be_visible()
     expect(element.locator(".connection-state")).to_have_text("live")
 
 

@@ -1,6 +1,9 @@
 // @ts-check
 /** Notify's HTTP API from a browser: JSON in and out, and every error as a `Problem`. No DOM in here. */
 
+/** A server that stands still, or a network that is gone, would say nothing for minutes. */
+const ANSWER_MS = 30_000;
+
 /**
  * @typedef {{pointer: string, detail: string}} FieldError  One broken rule, and a JSON pointer to where it is.
  */
@@ -35,11 +38,16 @@ export class Problem extends Error {
  */
 export async function call(address, options = {}) {
   let response, text;
+  const waiting = new AbortController();
+  // What brings a body along, a million lines of it, takes its time.
+  const timer = options.body === undefined ? setTimeout(() => waiting.abort(), ANSWER_MS) : undefined;
   try {
-    response = await fetch(address, { ...options, cache: "no-store" });
+    response = await fetch(address, { ...options, cache: "no-store", signal: waiting.signal });
     text = await response.text();
   } catch {
     throw new Problem(0, "The server does not answer.");
+  } finally {
+    clearTimeout(timer);
   }
   const body = parsed(text);
   if (response.ok && (body !== undefined || response.status === 204)) return body;
@@ -107,6 +115,8 @@ function parsed(text) {
  * @param {any} body
  */
 function problem(response, body) {
+  // Whoever is signed out is sent to a page that is no JSON, and there again however often they ask.
+  if (response.ok && response.redirected) return new Problem(401, "You are signed out. Sign in, then load this page again.");
   const retryAfterMs = 1000 * Number(response.headers.get("Retry-After") || 0);
   const detail = body?.detail ?? `The server answered ${response.status}, which this page does not understand.`;
   return new Problem(response.ok ? 500 : response.status, detail, body?.errors, retryAfterMs || 0);

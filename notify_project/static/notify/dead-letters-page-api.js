@@ -67,7 +67,8 @@ export function lettersOf(group, limit, cursor = "") {
  * @returns {Promise<Letter>}
  */
 export function letter(id) {
-  return callAsStaff(`/api/dlq/${id}`);
+  // It may come from the page's address.
+  return callAsStaff(`/api/dlq/${encodeURIComponent(id)}`);
 }
 
 /**
@@ -129,6 +130,7 @@ export async function follow(order, tell, signal, fail) {
       tell(now);
       if (now.on_the_way === 0) return now;
     } catch (problem) {
+      if (signal.aborted) return null;
       if (!(problem instanceof Problem) || !problem.passes) throw problem;
       fail(problem);
       pause = Math.max(problem.retryAfterMs, SLOW_MS);

@@ -80,8 +80,9 @@ export class GroupView {
     setText(find(element, ".group-advice"), unreadable ? UNREADABLE : (ADVICE[group.reason] ?? ""));
     this.tick();
     const state = `${group.dead} ${group.newest}`;
-    const changed = this.#state !== state;
-    this.#state = state;
+    // What changes while its letters are asked for is noticed at the next look.
+    const changed = this.#state !== state && !this.#asking;
+    if (changed) this.#state = state;
     // More than one answer holds would be lost: there, who reads asks for more.
     if (changed && this.isOpen && this.#listed <= MOST) this.#load(Math.max(this.#listed, PAGE));
   }

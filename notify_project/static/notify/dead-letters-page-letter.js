@@ -15,6 +15,8 @@ const EMPTY = { recipient: "", type: "", title: "", body: "", data: {} };
 const STATES = { dead: "dead", replaying: "connecting", replayed: "ok", discarded: "idle" };
 
 export class LetterDialog {
+  /** Which one is to be seen: the answer for another one comes too late. */
+  #wanted = "";
   /** @type {Letter | null} */
   #letter = null;
   #key = newKey();
@@ -39,20 +41,30 @@ export class LetterDialog {
     this.#on(".letter-replay", () => this.#replay());
     this.#on(".letter-discard", () => this.#discard());
     find(this.dialog, ".letter-edit").addEventListener("submit", (/** @type {Event} */ event) => event.preventDefault());
-    this.text.addEventListener("input", () => this.#tellErrors([]));
+    this.text.addEventListener("input", () => {
+      this.#tellErrors([]);
+      this.#key = newKey();
+    });
     this.dialog.addEventListener("cancel", (/** @type {Event} */ event) => this.#keepWhatIsTyped(event));
-    this.dialog.addEventListener("close", () => this.#following.abort());
+    this.dialog.addEventListener("close", () => {
+      if (this.dialog.open) return;
+      this.#following.abort();
+      this.#wanted = "";
+    });
   }
 
   /** @param {string} id */
   async open(id) {
     this.#following.abort();
+    this.#wanted = id;
+    this.#key = newKey();
     this.#letter = null;
     this.#say("");
     this.#fate(null);
     this.dialog.dataset.loading = "";
     if (!this.dialog.open) this.dialog.showModal();
     await this.#look(id);
+    if (this.#wanted !== id) return;
     find(this.dialog, ".dialog-body").scrollTop = 0;
     if (this.#letter?.status === "replaying" || this.#letter?.status === "replayed") this.#follow(this.#letter);
   }
@@ -60,9 +72,10 @@ export class LetterDialog {
   /** @param {string} id */
   async #look(id) {
     try {
-      this.#show(await ask(id));
+      const found = await ask(id);
+      if (this.#wanted === id) this.#show(found);
     } catch (problem) {
-      this.#report(problem);
+      if (this.#wanted === id) this.#report(problem);
     }
   }
 
@@ -135,8 +148,9 @@ export class LetterDialog {
     const letter = this.#letter;
     const corrected = this.#editing ? this.#typed() : undefined;
     if (!letter || this.#busy || corrected === null) return;
-    await this.#act(async () => {
+    await this.#act(letter, async () => {
       const now = await replayOne(letter, this.#key, corrected);
+      if (this.#wanted !== letter.id) return;
       this.#key = newKey();
       this.#show(now);
       this.#follow(now);
@@ -157,23 +171,27 @@ export class LetterDialog {
   async #discard() {
     const letter = this.#letter;
     if (!letter || this.#busy || !(await confirmed())) return;
-    await this.#act(async () => {
+    await this.#act(letter, async () => {
       await discard(letter.id);
       await this.#look(letter.id);
+      if (this.#wanted !== letter.id) return;
       this.#fate({ text: "Discarded. Its record stays, and can be found in the admin.", state: "idle", detail: "" });
     });
   }
 
-  /** @param {() => Promise<void>} deed */
-  async #act(deed) {
+  /**
+   * @param {Letter} letter
+   * @param {() => Promise<void>} deed
+   */
+  async #act({ id }, deed) {
     this.#busy = true;
     this.#say("");
     try {
       await deed();
       this.changed();
-      find(this.dialog, ".dialog-close").focus();
+      if (this.#wanted === id) find(this.dialog, ".dialog-close").focus();
     } catch (problem) {
-      this.#report(problem);
+      if (this.#wanted === id) this.#report(problem);
     } finally {
       this.#busy = false;
     }
@@ -189,10 +207,10 @@ export class LetterDialog {
       if (!end) return;
       this.#say("");
       await this.#look(letter.id);
-      if (this.#letter) this.#fate(fateOfOne(end, this.#letter.error));
       this.changed();
+      if (this.#letter && this.#wanted === letter.id) this.#fate(fateOfOne(end, this.#letter.error));
     } catch (problem) {
-      this.#report(problem);
+      if (this.#wanted === letter.id) this.#report(problem);
     }
   }
 

@@ -18,11 +18,16 @@ const NOTHING = "None of them can be replayed: somebody was faster, or they cann
 const GOES_ON = "Close this if you like: it goes on without you, and stands under “Replays”.";
 const FIRST = "One first: you see what becomes of it before the others go.";
 
+/** The dialog was closed, or opened for another replay, while an answer was under way. */
+class Left extends Error {}
+
 export class ReplayDialog {
   /** @type {Criteria} */
   #criteria = {};
   #key = newKey();
   #busy = false;
+  /** Counts openings; what an earlier one still waited for is dropped. */
+  #opening = 0;
   #following = new AbortController();
 
   /**
@@ -38,7 +43,7 @@ export class ReplayDialog {
     find(this.dialog, ".dialog-close").addEventListener("click", () => this.dialog.close());
     this.all.addEventListener("click", () => this.#act(() => this.#replayAll()));
     this.canary.addEventListener("click", () => this.#act(() => this.#replayOneFirst()));
-    this.dialog.addEventListener("close", () => this.#following.abort());
+    this.dialog.addEventListener("close", () => this.dialog.open || this.#leave());
   }
 
   /**
@@ -46,7 +51,7 @@ export class ReplayDialog {
    * @param {Criteria} criteria
    */
   async open(which, criteria) {
-    this.#following.abort();
+    this.#leave();
     this.#criteria = criteria;
     this.#key = newKey();
     setText(find(this.dialog, ".replay-which bdi"), which);
@@ -59,8 +64,30 @@ export class ReplayDialog {
     await this.#act(() => this.#question());
   }
 
+  #leave() {
+    this.#following.abort();
+    this.#opening += 1;
+    this.#busy = false;
+  }
+
+  /**
+   * Wait for an answer. Rejects with Left where it comes too late to be shown.
+   *
+   * @template T
+   * @param {Promise<T>} answer
+   * @returns {Promise<T>}
+   */
+  async #inTime(answer) {
+    const opening = this.#opening;
+    const told = await answer.catch((problem) => {
+      throw opening === this.#opening ? problem : new Left();
+    });
+    if (opening !== this.#opening) throw new Left();
+    return told;
+  }
+
   async #question() {
-    const matched = await count(this.#criteria);
+    const matched = await this.#inTime(count(this.#criteria));
     if (matched === 0) return this.#offer("Nothing to replay.", NOTHING, 0, false);
     const many = matched > 1;
     this.#offer(`${letters(matched)} would be replayed.`, many ? FIRST : "", matched, many);
@@ -73,10 +100,10 @@ export class ReplayDialog {
     this.#offer("One is replayed. The others wait.", "", 0, false);
     const end = await this.#follow(order.id, (now) => this.#showOne(now, ""));
     if (!end) return;
-    const canary = end.letter ? await letter(end.letter) : null;
+    const canary = end.letter ? await this.#inTime(letter(end.letter)) : null;
     this.#showOne(end, canary?.error ?? "");
     if (end.stored === 0) return this.#offer("It failed again. The others were left alone.", "The cause is still there. Close this, and look at the letter.", 0, false);
-    const rest = await count(this.#criteria);
+    const rest = await this.#inTime(count(this.#criteria));
     if (rest === 0) return this.#offer("It worked, and there is no other.", "", 0, false);
     this.#offer("It worked.", "The others failed in the same way.", rest, false, `Replay the other ${whole(rest)}`);
     this.all.focus();
@@ -96,9 +123,9 @@ export class ReplayDialog {
 
   /** @param {number} [limit] */
   async #order(limit) {
-    const order = await replayMany(this.#criteria, this.#key, limit);
+    const ordered = replayMany(this.#criteria, this.#key, limit);
+    const order = await this.#inTime(ordered.finally(() => this.changed()));
     this.#key = newKey();
-    this.changed();
     if (order.matched > 0) return order;
     this.#offer("Nothing was replayed.", NOTHING, 0, false);
     return null;
@@ -114,7 +141,7 @@ export class ReplayDialog {
       this.#say("");
       tell(now);
     };
-    const end = await follow(order, told, following.signal, (problem) => this.#say(trouble(problem)));
+    const end = await this.#inTime(follow(order, told, following.signal, (problem) => this.#say(trouble(problem))));
     this.changed();
     return end;
   }
@@ -167,12 +194,13 @@ export class ReplayDialog {
     try {
       await deed();
     } catch (problem) {
+      if (problem instanceof Left) return;
+      this.#busy = false;
       if (!(problem instanceof Problem)) throw problem;
       if (!problem.passes) this.#key = newKey();
       this.#say(trouble(problem));
-    } finally {
-      this.#busy = false;
     }
+    this.#busy = false;
   }
 
   /** @param {import("./dead-letters-page-words.js").Fate | null} fate */

@@ -2,6 +2,7 @@
 /** Dead letters as people read them: times, counts, JSON, errors of the API. No DOM in here. */
 
 import { age, until, whole } from "./numbers.js";
+import { serverNow } from "./try-clock.js";
 
 /** @typedef {import("./api.js").Problem} Problem */
 /** @typedef {import("./api.js").FieldError} FieldError */
@@ -43,7 +44,7 @@ export const PASSAGES = {
 
 /** @param {string} moment RFC 3339 */
 export function ago(moment) {
-  const gone = Date.now() - Date.parse(moment);
+  const gone = serverNow() - Date.parse(moment);
   return gone < NOW_MS ? "just now" : `${age(Math.floor(gone / 1000) * 1000).replace(".0", "")} ago`;
 }
 
@@ -109,7 +110,7 @@ export function fateOfOne({ stored, dead, event }, error) {
   if (stored) return { text: "Stored: its recipient has it.", state: "ok", detail: "" };
   if (dead) return { text: "Dead again.", state: "dead", detail: error };
   if (event?.status !== "retrying") return { text: "On its way …", state: "connecting", detail: "" };
-  const next = event.next_attempt_at ? `, next ${until(Date.parse(event.next_attempt_at) - Date.now())}` : "";
+  const next = event.next_attempt_at ? `, next ${until(Date.parse(event.next_attempt_at) - serverNow())}` : "";
   const failed = event.attempts === 1 ? "1 attempt failed" : `${event.attempts} attempts failed`;
   return { text: `${failed}${next}.`, state: "behind", detail: event.last_error ?? "" };
 }

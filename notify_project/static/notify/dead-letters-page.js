@@ -11,6 +11,7 @@ import { ReplayList } from "./dead-letters-page-replays.js";
 import { SIGNED_OUT, firstLine, letters, trouble } from "./dead-letters-page-words.js";
 import { find, setText } from "./dom.js";
 import { whole } from "./numbers.js";
+import { told as toldTime } from "./try-clock.js";
 
 /** @typedef {import("./dead-letters-page-api.js").Group} Group */
 /** @typedef {import("./dead-letters-page-api.js").Overview} Overview */
@@ -34,6 +35,8 @@ let asking = false;
 /** Read before anybody opens something, which changes the address. */
 const named = new URLSearchParams(location.search);
 let recalled = false;
+/** What is said to be wrong. */
+let troubled = "";
 /** What the feed last told of the stage. */
 let told = "";
 
@@ -102,6 +105,9 @@ function refreshSoon() {
 /** @param {string} text */
 function tellTrouble(text) {
   const note = find(page, "#letters-trouble");
+  // Once: it would be read out again each time, and the link would lose the focus.
+  if (text === troubled) return;
+  troubled = text;
   setText(note, text);
   if (text === SIGNED_OUT) note.append(" ", signIn());
   note.hidden = text === "";
@@ -155,6 +161,8 @@ setInterval(tick, TICK_MS);
 
 pageFeed().addEventListener("frame", (event) => {
   const frame = /** @type {CustomEvent} */ (event).detail;
+  // The time of a flow is that of Redis, which may be away.
+  if (frame.type === "processes") toldTime(frame.at);
   if (frame.type === "flow" && frame.stages?.dlq) takeStage(frame.stages.dlq);
 });
 refresh();

@@ -8,7 +8,8 @@ import { age, rate } from "./numbers.js";
 /**
  * @typedef {import("./flow-stage.js").Stage} Stage
  * @typedef {import("./flow-stage.js").StageCard} StageCard
- * @typedef {{state: string, title: string, reason: string, advice: string, link?: string, href?: string}} Saying
+ * @typedef {{state: string, title: string, reason: string, advice: string, link?: string, href?: string,
+ *   key?: string}} Saying  `key`: what stays the same while it says the same; without, that is its title.
  */
 
 const GRAVITY = ["down", "stalled", "behind", "paused"];
@@ -52,7 +53,7 @@ export class Banner {
   #speaking;
 
   /** @param {Saying} saying */
-  show({ state, title, reason, advice, link = "", href = "" }) {
+  show({ state, title, reason, advice, link = "", href = "", key = title }) {
     this.#element.dataset.state = state;
     setText(this.#title, title);
     setText(this.#reason, reason);
@@ -62,7 +63,7 @@ export class Banner {
     this.#link.hidden = !link;
     if (link) this.#link.setAttribute("href", href);
     this.#path.setAttribute("d", shape(state));
-    this.#speak(state + title, [title, reason, advice].filter(Boolean).join(" "));
+    this.#speak(state + key, [title, reason, advice].filter(Boolean).join(" "));
   }
 
   /**
@@ -145,7 +146,8 @@ export function cutOff(sinceMs, signIn) {
   const title = Number.isNaN(sinceMs) ? "No news yet." : `No news for ${age(Math.floor(sinceMs / 1000) * 1000).replace(".0", "")}.`;
   const reason = "The server does not answer. What you see here is old, and may be wrong by now.";
   const advice = "Trying again by itself. If it goes on, see whether the web process runs.";
-  return { state: "cut-off", title, reason, advice };
+  // The title counts the seconds.
+  return { state: "cut-off", title, reason, advice, key: reason };
 }
 
 /** @param {string} state */

@@ -24,6 +24,12 @@ export class InboxList extends EventTarget {
   #loading = false;
   #loaded = false;
   #begun = false;
+  /** Whether the first page was asked for in vain. */
+  #failed = false;
+  /** What is marked read while a page is under way, which may not know of it. @type {(string[] | "all")[] | null} */
+  #reads = null;
+  /** Counts those that live ones pushed out. */
+  #pushedOut = 0;
   /** @type {unknown} */
   #problem = null;
 
@@ -32,7 +38,10 @@ export class InboxList extends EventTarget {
     super();
     this.#client = client;
     listen(client, "notification", (notification) => this.#arrived(notification));
-    listen(client, "read", (ids) => this.#markRead(ids));
+    listen(client, "read", (ids) => {
+      this.#reads?.push(ids);
+      this.#markRead(ids);
+    });
     listen(client, "stale", () => this.#refresh());
   }
 
@@ -50,6 +59,11 @@ export class InboxList extends EventTarget {
     return !this.#complete;
   }
 
+  /** Whether there is nothing yet for the reason that it was asked for in vain. */
+  get failed() {
+    return this.#failed && !this.#loaded;
+  }
+
   /** Why the last page did not come: what was thrown. Null when it did. */
   get problem() {
     return this.#problem;
@@ -61,7 +75,7 @@ export class InboxList extends EventTarget {
 
   /** Somebody looks: fetch the first page as soon as there is a connection, which a closed list does without. */
   begin() {
-    if (this.#begun) return;
+    if (this.#loaded) return;
     this.#begun = true;
     if (this.#client.live) this.#refresh();
   }
@@ -77,21 +91,28 @@ export class InboxList extends EventTarget {
       while ((await this.#loadPage()) === 0 && this.hasOlder);
     } catch (error) {
       this.#problem = error;
+      this.#failed = true;
     }
     this.#loading = false;
+    this.#reads = null;
     this.#changed();
   }
 
   /** How many of the page were not here before. */
   async #loadPage() {
     const limit = this.#bySeq.size < LARGE_PAGE ? PAGE : LARGE_PAGE;
+    /** @type {(string[] | "all")[]} */
+    const reads = (this.#reads = []);
+    const pushedOut = this.#pushedOut;
     const { results, next } = await this.#client.page({ cursor: this.#cursor, limit });
-    const fresh = results.filter(({ seq }) => !this.#bySeq.has(seq));
+    const fresh = results.filter(({ seq }) => !this.#bySeq.has(seq)).map((found) => asRead(found, reads));
     for (const notification of fresh) this.#bySeq.set(notification.seq, notification);
     this.#room = Math.max(this.#room, this.#bySeq.size);
+    this.#loaded = true;
+    // Where some were pushed out meanwhile, there is a gap above this page: from the start again.
+    if (pushedOut !== this.#pushedOut) return fresh.length;
     this.#cursor = next;
     this.#complete = next === null;
-    this.#loaded = true;
     return fresh.length;
   }
 
@@ -131,6 +152,7 @@ export class InboxList extends EventTarget {
       this.#bySeq.delete(Math.min(...this.#bySeq.keys()));
       this.#complete = false;
       this.#cursor = null;
+      this.#pushedOut += 1;
     }
     this.#changed();
   }
@@ -150,6 +172,16 @@ export class InboxList extends EventTarget {
   #changed() {
     this.dispatchEvent(new Event("change"));
   }
+}
+
+/**
+ * @param {Notification} notification as a page has it
+ * @param {(string[] | "all")[]} reads of which that page may not know
+ * @returns {Notification}
+ */
+function asRead(notification, reads) {
+  const known = notification.read_at === null && reads.some((ids) => ids === "all" || ids.includes(notification.id));
+  return known ? { ...notification, read_at: new Date().toISOString() } : notification;
 }
 
 /**

@@ -7,7 +7,6 @@ import { openWith } from "./inbox-popover.js";
 export class InboxParts {
   /** Called when the panel opens or closes. */
   onToggle = () => {};
-  #panel;
   #open;
 
   /**
@@ -36,7 +35,7 @@ export class InboxParts {
     this.problem = element("p", { class: "problem list-problem", part: "problem", role: "alert" });
     this.more = button("load-older", "button load-more", say("loadMore"));
     this.more.hidden = true;
-    this.#panel = this.#assemble(heading, bell);
+    this.panel = this.#assemble(heading, bell);
     if (bell) this.#fold();
   }
 
@@ -48,7 +47,7 @@ export class InboxParts {
   /** What goes into the root, in this order. */
   get elements() {
     // The count speaks even while the panel is closed.
-    return this.bell.localName === "button" ? [this.bell, this.unread, this.#panel] : [this.unread, this.#panel];
+    return this.bell.localName === "button" ? [this.bell, this.unread, this.panel] : [this.unread, this.panel];
   }
 
   /**
@@ -60,15 +59,15 @@ export class InboxParts {
     const bar = element("div", { class: "bar", part: "header" }, name, this.connection, this.readAll);
     if (!bell) bar.prepend(this.bell);
     const role = bell ? "dialog" : "group";
-    const panel = element("div", { class: "panel", part: "panel", role, "aria-label": heading }, bar, this.notes);
+    const named = { class: "panel", part: "panel", role, "aria-label": heading, tabindex: "-1" };
+    const panel = element("div", named, bar, this.notes);
     panel.append(this.notice, this.loading, this.empty, this.list, this.problem, this.more);
     return panel;
   }
 
   #fold() {
     this.bell.type = "button";
-    this.#panel.tabIndex = -1;
-    openWith(this.bell, this.#panel, (open) => {
+    openWith(this.bell, this.panel, (open) => {
       this.#open = open;
       this.onToggle();
     });

@@ -22,7 +22,7 @@ export function showSnippets(panel) {
  * @param {HTMLElement} element
  * @returns {Promise<string>} what came of it
  */
-async function copied(element) {
+export async function copied(element) {
   try {
     await navigator.clipboard.writeText(element.textContent ?? "");
     return "Copied.";

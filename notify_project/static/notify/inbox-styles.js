@@ -107,7 +107,8 @@ button:hover {
   background: var(--_sunken);
 }
 
-button:disabled {
+button:disabled,
+button[aria-disabled="true"] {
   opacity: 0.55;
   cursor: default;
 }

@@ -28,6 +28,18 @@ export async function fetchToken(address, method) {
 }
 
 /**
+ * The token in what a page's own function gave.
+ *
+ * @param {any} answer
+ * @returns {string}
+ */
+export function tokenIn(answer) {
+  if (typeof answer?.token === "string") return answer.token;
+  // As the JSON of an outage has none: it is asked again.
+  throw new Error(answer?.detail ?? 'There is no "token" in what getToken gave.');
+}
+
+/**
  * A token that the page was given with: there is no other after it.
  *
  * @param {string} token

@@ -16,6 +16,8 @@ import { NotificationItem } from "./notification-item.js";
 const LARGEST_BADGE = 99;
 const DRAW_MS = 40;
 const COUNTDOWN_MS = 500;
+/** A live region that spoke of every one of many would never be quiet. */
+const SPEAK_MS = 2_000;
 
 export class InboxView {
   #say;
@@ -34,6 +36,10 @@ export class InboxView {
   #drawing = false;
   /** @type {ReturnType<typeof setInterval> | undefined} */
   #countdown;
+  #words = "";
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #speaking;
+  #day = today();
 
   /**
    * @param {ShadowRoot} root
@@ -46,7 +52,7 @@ export class InboxView {
     this.#click = click;
     this.#parts = new InboxParts(say, { heading, bell });
     this.#parts.onToggle = () => this.#look();
-    this.#parts.readAll.addEventListener("click", () => this.#marked(this.#client?.markAllRead()));
+    this.#parts.readAll.addEventListener("click", () => this.#readAll());
     this.#parts.more.addEventListener("click", () => this.#list?.loadOlder());
     this.#parts.retry.addEventListener("click", () => this.#client?.retryNow());
     root.replaceChildren(...this.#parts.elements);
@@ -64,7 +70,7 @@ export class InboxView {
     this.#list = list;
     listen(client, "status", (status) => this.#showStatus(status));
     listen(client, "unread", (count) => this.#showUnread(count));
-    listen(client, "refused", (detail) => this.#showNotice(this.#say("refused", { detail })));
+    listen(client, "refused", (detail) => this.#showNotice(detail && this.#say("refused", { detail })));
     listen(client, "read", () => this.#showNotice(""));
     list.addEventListener("change", () => this.#drawSoon());
     this.#look();
@@ -73,6 +79,7 @@ export class InboxView {
   /** Nothing of it is left running. */
   close() {
     clearInterval(this.#countdown);
+    clearTimeout(this.#speaking);
     this.#client = this.#list = null;
   }
 
@@ -97,6 +104,7 @@ export class InboxView {
   #showStatus(status) {
     this.#status = status;
     clearInterval(this.#countdown);
+    if (status.state === "live") this.#showNotice("");
     if (status.state === "waiting") this.#countdown = setInterval(() => this.#drawStatus(), COUNTDOWN_MS);
     this.#drawStatus();
     this.#drawUnread();
@@ -113,7 +121,7 @@ export class InboxView {
     setText(parts.reason, reason === "" ? "" : this.#say(reason, { detail }));
     // Outside of the live region: nobody wants every second read out.
     setText(parts.countdown, state === "waiting" ? this.#say("retrying", { seconds }) : "");
-    parts.retry.hidden = state !== "waiting";
+    toggle(parts.retry, state === "waiting", parts.panel);
     parts.notes.hidden = reason === "";
   }
 
@@ -121,10 +129,18 @@ export class InboxView {
   #showUnread(count) {
     this.#unread = count;
     this.#drawUnread();
+    this.#tellDay();
+  }
+
+  /** Of another day, the time alone says too little. At every heartbeat is often enough. */
+  #tellDay() {
+    if (this.#day === today()) return;
+    this.#day = today();
+    for (const item of this.#items.values()) item.showTime();
   }
 
   #drawUnread() {
-    const { badge, bell, readAll, unread } = this.#parts;
+    const { badge, bell, readAll } = this.#parts;
     const count = this.#unread ?? 0;
     const words = this.#unread === null ? "" : this.#say("unread", { count });
     const state = this.#status?.state ?? "connecting";
@@ -135,8 +151,24 @@ export class InboxView {
     bell.dataset.state = state;
     const name = bell.title === "" ? this.#say("heading") : this.#say("bell", { unread: bell.title });
     if (bell.localName === "button") bell.setAttribute("aria-label", name);
-    setText(unread, words);
-    readAll.disabled = !this.#client?.live || count === 0;
+    this.#speak(words);
+    // Not `disabled`, which would take the keyboard's focus away.
+    readAll.setAttribute("aria-disabled", String(!this.#client?.live || count === 0));
+  }
+
+  /** @param {string} words of the count */
+  #speak(words) {
+    this.#words = words;
+    if (this.#speaking !== undefined || words === this.#parts.unread.textContent) return;
+    setText(this.#parts.unread, words);
+    this.#speaking = setTimeout(() => {
+      this.#speaking = undefined;
+      this.#speak(this.#words);
+    }, SPEAK_MS);
+  }
+
+  #readAll() {
+    if (this.#parts.readAll.getAttribute("aria-disabled") === "false") this.#marked(this.#client?.markAllRead());
   }
 
   /** @param {boolean | undefined} done */
@@ -161,13 +193,15 @@ export class InboxView {
 
   #draw() {
     const list = this.#list;
-    const { empty, loading, more, problem } = this.#parts;
+    const { empty, loading, more, panel, problem } = this.#parts;
     const notifications = list?.newestFirst() ?? [];
     this.#drawItems(notifications);
     empty.hidden = !list?.loaded || notifications.length > 0;
     loading.hidden = !list || list.loaded || notifications.length > 0 || !list.loading;
-    more.hidden = !list?.loaded || !list.hasOlder;
-    more.disabled = list?.loading ?? false;
+    setText(more, this.#say(list?.failed ? "retryNow" : "loadMore"));
+    more.setAttribute("aria-disabled", String(list?.loading ?? false));
+    const older = list?.loaded ? list.hasOlder : (list?.failed ?? false);
+    toggle(more, older, this.#parts.list.lastElementChild ?? panel);
     setText(problem, this.#wordsFor(list?.problem ?? null));
   }
 
@@ -217,4 +251,21 @@ export class InboxView {
     if (this.#items.get(notification.seq)?.unread) this.#marked(this.#client?.markRead([notification.id]));
     return true;
   }
+}
+
+function today() {
+  return new Date().toDateString();
+}
+
+/**
+ * Show a button or hide it; a focus that was on it goes where the keyboard can go on.
+ *
+ * @param {HTMLElement} button
+ * @param {boolean} isThere
+ * @param {Element | null} next
+ */
+function toggle(button, isThere, next) {
+  const { activeElement } = /** @type {ShadowRoot} */ (button.getRootNode());
+  if (!isThere && activeElement === button) /** @type {HTMLElement | null} */ (next)?.focus({ preventScroll: true });
+  button.hidden = !isThere;
 }

@@ -12,11 +12,11 @@
  *   unread        number: how many are unread
  *   read          string[] or "all": marked read, here or elsewhere
  *   stale         null: what was loaded before may have been read meanwhile
- *   refused       string: the server did not do what it was asked to
+ *   refused       string: the server did not do what it was asked to; empty: it did after all
  */
 
 import { Problem, call, parseExactly } from "./api.js";
-import { NoToken } from "./inbox-token.js";
+import { NoToken, tokenIn } from "./inbox-token.js";
 import { Seqs } from "./seqs.js";
 
 /**
@@ -164,7 +164,7 @@ export class InboxClient extends EventTarget {
   }
 
   async #newToken() {
-    const { token } = await this.#getToken();
+    const token = tokenIn(await this.#getToken());
     this.#token = token;
     this.#tokenWorked = false;
     return token;
@@ -218,7 +218,7 @@ export class InboxClient extends EventTarget {
   /** @param {unknown} error */
   #noToken(error) {
     if (error instanceof NoToken) return this.#stop(error.reason);
-    const problem = error instanceof Problem ? error : new Problem(500, String(error));
+    const problem = error instanceof Problem ? error : new Problem(500, error instanceof Error ? error.message : String(error));
     const reason = problem.status === 0 ? "noAnswer" : "problem";
     if (!problem.passes) return this.#stop(reason, problem.message);
     return this.#retryIn(Math.max(this.#backOff(), problem.retryAfterMs), reason, problem.message);
@@ -352,6 +352,7 @@ export class InboxClient extends EventTarget {
   #resumed({ seq, complete }) {
     this.#seqs.reach(seq);
     this.#resuming = false;
+    this.#say("refused", "");
     if (!complete || this.#seqs.hasGap) this.#resume();
   }
 

@@ -2,6 +2,7 @@
 /** One notification's life: what it is, and its timeline, which is asked for again as long as more is to come. */
 
 import { Problem, callAsStaff } from "./api.js";
+import { pretty } from "./dead-letters-page-words.js";
 import { find, setText } from "./dom.js";
 import { showLinks } from "./lives-results.js";
 import { STATES } from "./lives-states.js";
@@ -106,7 +107,7 @@ function describe(notification) {
   setText(find(document, ".lives-source"), SOURCES.get(source) ?? source);
   setText(find(document, "#life-id"), id);
   setText(find(document, ".lives-body"), body);
-  setText(find(document, ".lives-data"), JSON.stringify(data, null, 2));
+  setText(find(document, ".lives-data"), pretty(data));
   setText(find(document, ".lives-total"), total(notification));
 }
 

@@ -3,10 +3,12 @@
 
 import { Problem, callAsStaff } from "./api.js";
 import { find, setText } from "./dom.js";
+import { copied } from "./inbox-snippet.js";
 import { LifeView } from "./lives-life.js";
 import { showFound } from "./lives-results.js";
 
 const NO_SUCH = 404;
+const COPIED_MS = 4_000;
 const SIGNED_OUT = new Set([401, 403]);
 
 const page = find(document, ".lives");
@@ -64,7 +66,9 @@ function showLife() {
 
 /** @param {Problem | null} problem */
 function showTroubleWithLife(problem) {
+  find(document, "#nothing").hidden = true;
   if (problem?.status === NO_SUCH) {
+    showTrouble(null);
     const found = { q: id, kind: "id", tried: ["id"], results: [], looked_at: null, links: [] };
     setText(find(document, "#said"), showFound(found, asked));
   } else {
@@ -95,7 +99,6 @@ function showFieldProblem(text) {
 /** @param {Event} event */
 async function copyId({ currentTarget }) {
   const button = /** @type {HTMLButtonElement} */ (currentTarget);
-  await navigator.clipboard.writeText(find(document, "#life-id").textContent);
-  setText(button, "Copied");
-  setTimeout(() => setText(button, "Copy id"), 2_000);
+  setText(button, await copied(find(document, "#life-id")));
+  setTimeout(() => setText(button, "Copy id"), COPIED_MS);
 }

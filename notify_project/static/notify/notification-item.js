@@ -18,6 +18,7 @@ export class NotificationItem {
   #say;
   #unread;
   #markRead;
+  #time = element("time", { part: "time" });
 
   /**
    * @param {Notification} notification
@@ -33,12 +34,18 @@ export class NotificationItem {
     this.#markRead.addEventListener("click", () => onRead(notification));
     const { body, toggle, unfold } = this.#body();
     const head = element("div", { class: "head" }, this.#unread, this.#title(() => onClick(notification) && unfold()));
-    head.append(this.#time());
+    head.append(this.#time);
+    this.showTime();
     this.element = element("li", { class: "notification", part: "item", tabindex: "-1" }, head, body, toggle, this.#foot());
   }
 
   get unread() {
     return !this.#unread.hidden;
+  }
+
+  /** As it reads today. */
+  showTime() {
+    showTime(this.#time, this.#notification.accepted_at);
   }
 
   /** @param {boolean} read */
@@ -57,12 +64,6 @@ export class NotificationItem {
     title.append(element("bdi", { class: "title" }, this.#notification.title));
     title.addEventListener("click", press);
     return title;
-  }
-
-  #time() {
-    const time = element("time", { part: "time" });
-    showTime(time, this.#notification.accepted_at);
-    return time;
   }
 
   #body() {

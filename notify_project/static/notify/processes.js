@@ -143,12 +143,12 @@ function forget(shown, told) {
 const connection = new Connection(find(document, "#connection"), "processes");
 connection.onFrame = (frame) => frame.type === "processes" && show(frame);
 connection.onSilence = (sinceMs, signIn) => {
-  const { title, reason, advice, link, href } = cutOff(sinceMs, signIn);
-  setText(cut, [title, reason, advice].filter(Boolean).join(" "));
-  if (link) {
-    const anchor = Object.assign(document.createElement("a"), { href, textContent: link });
-    cut.append(" ", anchor);
-  }
+  const { title, reason, advice, link = "", href = "" } = cutOff(sinceMs, signIn);
+  setText(find(cut, "span"), [title, reason, advice].filter(Boolean).join(" "));
+  const anchor = find(cut, "a");
+  anchor.hidden = !link;
+  anchor.setAttribute("href", href);
+  setText(anchor, link);
   cut.hidden = false;
   holder.classList.add("old");
   servers.classList.add("old");

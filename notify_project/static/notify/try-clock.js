@@ -17,7 +17,12 @@ export function serverNow() {
  * @param {string} id
  */
 export function heard(id) {
-  const difference = parseInt(id.replace("-", "").slice(0, 12), 16) - Date.now();
+  told(parseInt(id.replace("-", "").slice(0, 12), 16));
+}
+
+/** @param {number} ms in Unix time, what the server's clock has just said */
+export function told(ms) {
+  const difference = ms - Date.now();
   ahead = Math.abs(difference) > LEAST_MS ? difference : 0;
 }
 
