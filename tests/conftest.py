@@ -1,10 +1,13 @@
-"""Deployments for end-to-end tests."""
+"""Deployments for end-to-end tests, and a browser to look at them."""
 
 from collections.abc import Iterator
 
 import pytest
+from playwright.sync_api import Browser, StorageState
 
 from tests.api import Api
+from tests.browser import Complaints, chromium
+from tests.front import signed_in
 from tests.stack import Stack
 
 
@@ -29,3 +32,24 @@ def api(stack: Stack) -> Iterator[Api]:
     """A producer of the module's deployment."""
     with Api(stack) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A Chromium for a module. No longer: while Playwright runs, nothing else may have an event loop."""
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def session(stack: Stack) -> StorageState:
+    """The cookies of a member of staff of the module's deployment."""
+    return signed_in(stack)
+
+
+@pytest.fixture
+def complaints() -> Iterator[Complaints]:
+    """What goes wrong in tabs; the test fails where that was not its point."""
+    heard = Complaints()
+    yield heard
+    assert heard.unexpected() == []

@@ -9,8 +9,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, StorageState, exp
 
 from tests import accessibility
 from tests.api import Api
-from tests.browser import Complaints, chromium
-from tests.front import sign_in
+from tests.browser import Complaints
 from tests.stack import ADMIN_PASSWORD, ADMIN_USER, Stack, wait_until
 
 pytestmark = pytest.mark.one_shard_is_enough
@@ -57,22 +56,6 @@ def _fill(stack: Stack, api: Api) -> None:
     assert api.post("/api/bulk", {**job, "rate": "1/s"}).status_code == 202
     wait_until(lambda: stack.sql("SELECT count(*) FROM dlq_deadletter") == [(2,)], message="no letters")
     wait_until(lambda: stack.sql("SELECT count(*) FROM scheduler_schedule") == [(1,)], message="no schedule")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def session(browser: Browser, stack: Stack) -> StorageState:
-    """The cookies of a member of staff."""
-    context = browser.new_context()
-    sign_in(context.new_page(), stack)
-    state = context.storage_state()
-    context.close()
-    return state
 
 
 def _context(browser: Browser, stack: Stack, session: StorageState | None, width: int = DESK) -> BrowserContext:

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, Route, expect
+from playwright.sync_api import Browser, Locator, Page, Route, StorageState, expect
 
 from notify_project.views import content_security_policy
-from tests.browser import Complaints, chromium
-from tests.front import Deployment, sign_in
+from tests.browser import Complaints
+from tests.front import Deployment
 from tests.stack import Stack, wait_until
 
 pytestmark = pytest.mark.one_shard_is_enough
@@ -40,27 +40,12 @@ def stack(deployment: Deployment) -> Stack:
     return deployment.stack
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
-
-
 @pytest.fixture
-def complaints() -> Iterator[Complaints]:
-    """What goes wrong in the tab; the test fails where that was not its point."""
-    heard = Complaints()
-    yield heard
-    assert heard.unexpected() == []
-
-
-@pytest.fixture
-def page(browser: Browser, stack: Stack, complaints: Complaints) -> Iterator[Page]:
+def page(browser: Browser, session: StorageState, stack: Stack, complaints: Complaints) -> Iterator[Page]:
     """An operator's tab, signed in."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context = browser.new_context(storage_state=session, viewport={"width": 1280, "height": 900})
     context.set_default_timeout(ANSWER_MS)
     tab = context.new_page()
-    sign_in(tab, stack)
     complaints.listen_to(tab)
     yield tab
     context.close()

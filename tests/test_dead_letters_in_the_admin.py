@@ -5,12 +5,11 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, StorageState, expect
 from playwright.sync_api import Error as PageChanges
 
 from tests.api import Api
-from tests.browser import Complaints, chromium
-from tests.front import sign_in
+from tests.browser import Complaints
 from tests.stack import ADMIN_USER, Stack, wait_until
 
 pytestmark = pytest.mark.one_shard_is_enough
@@ -30,24 +29,15 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
-
-
 @pytest.fixture
-def page(browser: Browser, stack: Stack) -> Iterator[Page]:
+def page(browser: Browser, session: StorageState, complaints: Complaints) -> Iterator[Page]:
     """An operator's tab, signed in; what goes wrong in it is an error."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context = browser.new_context(storage_state=session, viewport={"width": 1280, "height": 900})
     context.set_default_timeout(ANSWER_MS)
     tab = context.new_page()
-    complaints = Complaints()
-    sign_in(tab, stack)
     complaints.listen_to(tab)
     yield tab
     context.close()
-    assert not complaints.unexpected()
 
 
 def bury(api: Api, stack: Stack, *recipients: str, fault: Any = FAILS_ALWAYS, **fields: Any) -> list[str]:

@@ -8,11 +8,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from playwright.sync_api import APIResponse, Browser, Locator, Page, Route, expect
+from playwright.sync_api import APIResponse, Browser, Locator, Page, Route, StorageState, expect
 
 from tests.api import Api
-from tests.browser import Complaints, chromium
-from tests.front import sign_in
+from tests.browser import Complaints
 from tests.stack import ADMIN_USER, Stack, wait_until
 
 pytestmark = pytest.mark.one_shard_is_enough
@@ -34,29 +33,16 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
-
-
 @pytest.fixture
-def complaints() -> Complaints:
-    return Complaints()
-
-
-@pytest.fixture
-def page(browser: Browser, stack: Stack, complaints: Complaints) -> Iterator[Page]:
+def page(browser: Browser, session: StorageState, stack: Stack, complaints: Complaints) -> Iterator[Page]:
     """An operator's tab, signed in, with no letter that an earlier test left; what goes wrong in it is an error."""
     stack.sql("UPDATE dlq_deadletter SET status = 3")
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context = browser.new_context(storage_state=session, viewport={"width": 1280, "height": 900})
     context.set_default_timeout(ANSWER_MS)
     tab = context.new_page()
-    sign_in(tab, stack)
     complaints.listen_to(tab)
     yield tab
     context.close()
-    assert not complaints.unexpected()
 
 
 def bury(api: Api, stack: Stack, *recipients: str, fault: Any = FAILS_ALWAYS, **fields: Any) -> list[str]:

@@ -11,8 +11,8 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, StorageState, WebSocketRoute, expect
 
 from tests.api import Api
-from tests.browser import Complaints, chromium
-from tests.front import Deployment, sign_in
+from tests.browser import Complaints
+from tests.front import Deployment
 from tests.stack import Process, Stack
 
 pytestmark = pytest.mark.one_shard_is_enough
@@ -40,21 +40,6 @@ def stack(deployment: Deployment) -> Stack:
     return deployment.stack
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def session(browser: Browser, stack: Stack) -> StorageState:
-    context = browser.new_context()
-    sign_in(context.new_page(), stack)
-    state = context.storage_state()
-    context.close()
-    return state
-
-
 @pytest.fixture
 def context(browser: Browser, session: StorageState) -> Iterator[BrowserContext]:
     context = browser.new_context(
@@ -67,14 +52,6 @@ def context(browser: Browser, session: StorageState) -> Iterator[BrowserContext]
     context.set_default_timeout(15_000)
     yield context
     context.close()
-
-
-@pytest.fixture
-def complaints() -> Iterator[Complaints]:
-    """What pages complain of; at the end there may be nothing that the test did not expect."""
-    heard = Complaints()
-    yield heard
-    assert heard.unexpected() == []
 
 
 @pytest.fixture

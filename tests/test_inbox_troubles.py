@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, Route, StorageState, expect
 
-from tests.browser import Complaints, chromium
-from tests.front import FrontPage, ScriptedServer, sign_in
+from tests.browser import Complaints
+from tests.front import FrontPage, ScriptedServer
 from tests.stack import Stack
 
 pytestmark = pytest.mark.one_shard_is_enough
@@ -25,21 +25,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with Stack(tmp_path_factory.mktemp("stack")) as running:
         running.start_web()
         yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def session(browser: Browser, stack: Stack) -> StorageState:
-    context = browser.new_context()
-    sign_in(context.new_page(), stack)
-    state = context.storage_state()
-    context.close()
-    return state
 
 
 @pytest.fixture

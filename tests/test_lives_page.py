@@ -5,14 +5,14 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-import httpx
 import pytest
 from playwright.sync_api import Browser, Locator, Page, StorageState, expect
 
 from tests import accessibility
 from tests.api import Api
-from tests.browser import Complaints, chromium
-from tests.stack import ADMIN_PASSWORD, ADMIN_USER, Stack, wait_until
+from tests.browser import Complaints
+from tests.front import signed_in
+from tests.stack import Stack, wait_until
 
 pytestmark = pytest.mark.one_shard_is_enough
 
@@ -34,39 +34,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
-
-
-def signed_in(browser: Browser, stack: Stack) -> StorageState:
-    """The cookies of a member of staff."""
-    with httpx.Client(base_url=stack.url, trust_env=False) as client:
-        client.get("/admin/login/")
-        token = client.cookies["csrftoken"]
-        typed = {"username": ADMIN_USER, "password": ADMIN_PASSWORD, "csrfmiddlewaretoken": token}
-        client.post("/admin/login/", data=typed)
-        cookies: list[Any] = [
-            {"name": name, "value": value, "url": stack.url} for name, value in client.cookies.items()
-        ]
-    context = browser.new_context()
-    context.add_cookies(cookies)
-    state = context.storage_state()
-    context.close()
-    return state
-
-
-@pytest.fixture(scope="module")
-def session(browser: Browser, stack: Stack) -> StorageState:
-    return signed_in(browser, stack)
-
-
-@pytest.fixture
-def complaints() -> Complaints:
-    return Complaints()
-
-
 @pytest.fixture
 def page(browser: Browser, session: StorageState, complaints: Complaints) -> Iterator[Page]:
     """A tab of somebody's in India; what goes wrong in it is an error."""
@@ -76,7 +43,6 @@ def page(browser: Browser, session: StorageState, complaints: Complaints) -> Ite
     complaints.listen_to(tab)
     yield tab
     context.close()
-    assert not complaints.unexpected()
 
 
 def open_life(page: Page, stack: Stack, event_id: str) -> None:
@@ -281,7 +247,7 @@ def test_while_postgresql_is_away_it_says_so_and_then_goes_on(
     browser: Browser, own_stack: Stack, complaints: Complaints
 ) -> None:
     own_stack.start_web()
-    context = browser.new_context(storage_state=signed_in(browser, own_stack))
+    context = browser.new_context(storage_state=signed_in(own_stack))
     page = context.new_page()
     with Api(own_stack) as api:
         event_id = api.notify("alice", "Waits")

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Route, StorageState, WebSocketRoute, expect
 
 from tests.api import Api
-from tests.browser import Complaints, chromium
+from tests.browser import Complaints
 from tests.front import Deployment, FrontPage, ScriptedServer, quoted, sign_in
 from tests.stack import Stack, wait_until
 
@@ -29,23 +29,6 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
 @pytest.fixture(scope="module")
 def stack(deployment: Deployment) -> Stack:
     return deployment.stack
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def session(browser: Browser, stack: Stack) -> StorageState:
-    """The cookies of a member of staff, who signed in as people do."""
-    context = browser.new_context()
-    page = context.new_page()
-    sign_in(page, stack)
-    state = context.storage_state()
-    context.close()
-    return state
 
 
 @pytest.fixture

@@ -4,10 +4,8 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, StorageState, expect
 
-from tests.browser import chromium
-from tests.front import sign_in
 from tests.stack import Stack, wait_until
 
 pytestmark = pytest.mark.one_shard_is_enough
@@ -25,19 +23,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
-
-
 @pytest.fixture
-def page(browser: Browser, stack: Stack) -> Iterator[Page]:
+def page(browser: Browser, session: StorageState) -> Iterator[Page]:
     """An operator's tab, signed in."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context = browser.new_context(storage_state=session, viewport={"width": 1280, "height": 900})
     context.set_default_timeout(ANSWER_MS)
     tab = context.new_page()
-    sign_in(tab, stack)
     yield tab
     context.close()
 

@@ -10,8 +10,8 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, StorageState, expect
 
 from tests.api import Api
-from tests.browser import Complaints, chromium
-from tests.front import Deployment, sign_in
+from tests.browser import Complaints
+from tests.front import Deployment, signed_in
 from tests.stack import Stack, wait_until
 
 pytestmark = pytest.mark.one_shard_is_enough
@@ -48,26 +48,6 @@ def stack(deployment: Deployment) -> Stack:
     return deployment.stack
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def session(browser: Browser, stack: Stack) -> StorageState:
-    """The cookies of a member of staff."""
-    return signed_in(browser, stack)
-
-
-@pytest.fixture
-def complaints() -> Iterator[Complaints]:
-    """What goes wrong in the tab; the test fails where that was not its point."""
-    heard = Complaints()
-    yield heard
-    assert heard.unexpected() == []
-
-
 @pytest.fixture
 def context(browser: Browser, session: StorageState) -> Iterator[BrowserContext]:
     context = browser.new_context(storage_state=session, locale="en-GB", timezone_id="Asia/Tokyo")
@@ -87,14 +67,6 @@ def tried(context: BrowserContext, stack: Stack, complaints: Complaints) -> "Tri
 def who() -> str:
     """A recipient of the test's own."""
     return f"team/ü?&#-{uuid.uuid4().hex[:12]}"
-
-
-def signed_in(browser: Browser, stack: Stack) -> StorageState:
-    context = browser.new_context()
-    sign_in(context.new_page(), stack)
-    state = context.storage_state()
-    context.close()
-    return state
 
 
 class Tried:
@@ -308,7 +280,7 @@ def test_a_burst_waits_as_long_as_a_full_backlog_asks_and_loses_nothing(
     complaints.expect("status of 503")
     with Stack(tmp_path, NOTIFY_MAX_BACKLOG="300") as stack:
         stack.start_web()
-        context = browser.new_context(storage_state=signed_in(browser, stack))
+        context = browser.new_context(storage_state=signed_in(stack))
         tried = Tried(context.new_page(), stack.url)
         complaints.listen_to(tried.page)
         item = tried.burst(count=1000, rate=1000, recipients=10)
@@ -345,6 +317,19 @@ def test_a_time_is_typed_by_the_viewers_clock(tried: Tried, stack: Stack, who: s
     tried.press(form, "Schedule")
     expect_note(tried.item("New year"), r"^Runs in \d+ d .*: 1 Jan 2099, 08:15:30\.$")
     wait_until(lambda: [row[0].isoformat() for row in stack.sql(DUE, [who])] == ["2098-12-31T23:15:30+00:00"])
+
+
+@pytest.mark.parametrize(("at", "offset"), [("2099-01-15T12:00", "+01:00"), ("2099-07-15T12:00", "+02:00")])
+def test_the_clock_is_that_of_the_day_that_is_typed(
+    browser: Browser, session: StorageState, stack: Stack, at: str, offset: str
+) -> None:
+    context = browser.new_context(storage_state=session, timezone_id="Europe/Berlin")
+    form = Tried(context.new_page(), stack.url).form("Schedule")
+    form.get_by_role("radio", name="At a time").check()
+    form.get_by_label("Date and time").fill(at)
+    hint = f"By your clock: Europe/Berlin, UTC{offset}."
+    expect(form.get_by_label("Date and time")).to_have_accessible_description(hint)
+    context.close()
 
 
 def test_what_is_cancelled_says_so_and_never_arrives(tried: Tried, api: Api, who: str) -> None:
@@ -506,7 +491,7 @@ def test_what_kills_its_workers_is_found_out(
     with Stack(tmp_path, NOTIFY_CLAIM_IDLE_SECONDS="5") as stack:
         stack.start_web()
         worker = stack.start_worker()
-        context = browser.new_context(storage_state=signed_in(browser, stack))
+        context = browser.new_context(storage_state=signed_in(stack))
         tried = Tried(context.new_page(), stack.url)
         complaints.listen_to(tried.page)
         item = tried.simulate("Crashes its worker", who)

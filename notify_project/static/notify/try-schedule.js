@@ -53,11 +53,24 @@ export function setUpSchedule(section, activity) {
 function setUpTimes(form) {
   const inAMinute = new Date(Date.now() + A_MINUTE_MS);
   const shift = inAMinute.getTimezoneOffset() * 60_000;
-  find(form, "[name=at]").value = new Date(inAMinute.getTime() - shift).toISOString().slice(0, 19);
-  find(form, "#try-schedule-at-hint").textContent = `By your clock: ${ZONE}, ${offset(inAMinute)}.`;
+  const at = find(form, "[name=at]");
+  at.value = new Date(inAMinute.getTime() - shift).toISOString().slice(0, 19);
+  at.addEventListener("input", () => sayZone(form));
+  sayZone(form);
   find(form, "[name=timezone]").value = ZONE;
   const zones = Intl.supportedValuesOf?.("timeZone") ?? [];
   find(form, "datalist").append(...["UTC", ...zones].map((zone) => new Option(zone, zone)));
+}
+
+/**
+ * By which clock a time is typed: that of the day that it names, which may be in summer time.
+ *
+ * @param {HTMLFormElement} form
+ */
+function sayZone(form) {
+  const typed = new Date(find(form, "[name=at]").value);
+  const day = Number.isNaN(typed.getTime()) ? new Date() : typed;
+  find(form, "#try-schedule-at-hint").textContent = `By your clock: ${ZONE}, ${offset(day)}.`;
 }
 
 /**
