@@ -63,6 +63,9 @@ class Command(BaseCommand):
             raise CommandError(f"{error} Nothing was started.") from None
         except (DatabaseError, InterfaceError, RedisError) as error:
             raise CommandError(f"a server does not answer: {error}") from None
+        except KeyboardInterrupt:
+            # In that very moment it may have been made.
+            raise CommandError("interrupted; a job that is in GET /api/bulk goes on", returncode=130) from None
 
     def _start(self, options: dict[str, Any]) -> UUID:
         content = _content(options)
@@ -85,24 +88,28 @@ class Command(BaseCommand):
         self.stderr.write(line, str)
 
     def _follow(self, job_id: UUID) -> None:
-        job = BulkJob.objects.get(pk=job_id)
-        began = time.monotonic()
         try:
-            with _bar(job.total, "sending", unit="") as bar:
-                while job.finished_at is None:
-                    time.sleep(LOOK_SECONDS)
-                    job = BulkJob.objects.get(pk=job_id)
-                    now = counts.count(wiring.fanout(), [job])[job_id]
-                    bar.set_postfix_str(job.get_status_display(), refresh=False)
-                    bar.update(now.stored + now.failed - bar.n)
-                    if began and not job.started_at and time.monotonic() - began > PATIENCE_SECONDS:
-                        bar.write("No bulk worker has begun it yet: manage.py bulk_worker.", file=sys.stderr)
-                        began = 0
+            job = self._until_over(job_id)
         except KeyboardInterrupt:
             raise CommandError(f"the job goes on without you: {job_id}", returncode=130) from None
         self._say(f"{job.get_status_display()}: {job.stored} stored, {job.failed} failed")
         if job.failed:
             raise CommandError("what failed is among the dead letters")
+
+    def _until_over(self, job_id: UUID) -> BulkJob:
+        job = BulkJob.objects.get(pk=job_id)
+        began = time.monotonic()
+        with _bar(job.total, "sending", unit="") as bar:
+            while job.finished_at is None:
+                time.sleep(LOOK_SECONDS)
+                job = BulkJob.objects.get(pk=job_id)
+                now = counts.count(wiring.fanout(), [job])[job_id]
+                bar.set_postfix_str(job.get_status_display(), refresh=False)
+                bar.update(now.stored + now.failed - bar.n)
+                if began and not job.started_at and time.monotonic() - began > PATIENCE_SECONDS:
+                    bar.write("No bulk worker has begun it yet: manage.py bulk_worker.", file=sys.stderr)
+                    began = 0
+        return job
 
 
 def _content(options: dict[str, Any]) -> Content:
