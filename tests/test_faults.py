@@ -44,6 +44,7 @@ def look_at(api: Api, recipients: list[str]) -> None:
         api.get(f"/api/recipients/{recipient}/unread")
 
 
+@pytest.mark.one_shard_is_enough
 def test_a_worker_killed_in_the_middle_of_20_000_events_loses_and_doubles_nothing(own_stack: Stack) -> None:
     own_stack.start_web()
     recipients = [f"r{number}" for number in range(500)]
@@ -117,6 +118,7 @@ def test_reading_works_again_soon_after_a_longer_outage(own_stack: Stack) -> Non
         wait_until(lambda: api.request("/api/notifications?recipient=alice").status_code == 200, 5, "still not reading")
 
 
+@pytest.mark.one_shard_is_enough
 def test_postgresql_killed_under_load_costs_nothing(own_stack: Stack) -> None:
     own_stack.start_web()
     worker = own_stack.start_worker()
@@ -181,6 +183,7 @@ def test_a_redis_that_stands_still_is_a_503_with_retry_after_and_work_goes_on_af
     truth.assert_kept(own_stack, accepted)
 
 
+@pytest.mark.one_shard_is_enough
 def test_a_worker_that_stood_still_and_goes_on_doubles_nothing(own_stack: Stack) -> None:
     own_stack.start_web()
     with Api(own_stack) as api:
@@ -265,6 +268,8 @@ def test_a_worker_that_is_told_to_stop_does_so_with_its_work_finished_or_given_b
     worker = own_stack.start_worker()
     with Api(own_stack) as api:
         wait_until(lambda: "process.started" in worker.log())
+        # A key that the web has not looked up yet is not let in without PostgreSQL.
+        assert api.request("/api/stats").status_code == 200
         if not postgresql_is_there:
             own_stack.postgresql.stop()
         accepted = api.notify_all(["alice"] * 10_000)
@@ -337,6 +342,7 @@ def follow(stack: Stack, api: Api, count: int) -> dict[str, Reader]:
     return {name: Reader(stack.url, api.token(name)) for name in (f"r{number}" for number in range(count))}
 
 
+@pytest.mark.one_shard_is_enough
 def test_200_clients_that_lose_their_connections_miss_nothing_and_see_nothing_twice(own_stack: Stack) -> None:
     own_stack.env["NOTIFY_HEARTBEAT_SECONDS"] = "2"
     own_stack.start_web()
