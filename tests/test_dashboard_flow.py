@@ -9,7 +9,7 @@ import pytest
 from redis import Redis
 
 from tests.api import Api
-from tests.dashboards import Dashboard, session_of
+from tests.dashboards import Dashboard, ask, session_of
 from tests.stack import Process, Stack, wait_until
 
 # Silent for ten seconds is dead; two for the next report, and a little for a machine with other things to do.
@@ -72,14 +72,16 @@ def troubles(dashboard: Dashboard) -> dict[str, str]:
 
 
 @pytest.mark.usefixtures("worker")
-def test_what_is_sent_is_seen_on_its_way_and_in_the_history(dashboard: Dashboard, api: Api) -> None:
+def test_what_is_sent_is_seen_on_its_way_and_in_the_history(
+    running: Stack, session: str, dashboard: Dashboard, api: Api
+) -> None:
     api.notify_all([f"reader-{number}" for number in range(500)])
     dashboard.until(lambda: (dashboard.stage("workers")["rate"] or 0) > 1, AT_ONCE_SECONDS)
     dashboard.until(lambda: dashboard.stage("api")["count"] == 500)
     dashboard.until(lambda: dashboard.stage("postgresql")["count"] == 500)
     dashboard.until(lambda: dashboard.frames["flow"]["latency"]["p50_ms"])
     dashboard.until(lambda: sum(point["stored"] for point in dashboard.points) == 500)
-    history = api.get("/dashboard/history")
+    history = ask(running, session, "/dashboard/history")
     assert history["step_ms"] == 5000
     assert sum(point["accepted"] for point in history["points"]) == 500
     assert {name: value for name, value in dashboard.points[-1].items() if name != "type"} in history["points"]
@@ -90,6 +92,7 @@ def test_what_is_sent_is_seen_on_its_way_and_in_the_history(dashboard: Dashboard
     assert {name for name, _, _ in server_states(dashboard)} == {"PostgreSQL", "Valkey"}
 
 
+@pytest.mark.one_shard_is_enough
 def test_frames_come_when_something_changes_and_once_a_second_otherwise(dashboard: Dashboard, api: Api) -> None:
     dashboard.until(lambda: dashboard.heard.get("processes", 0) >= 2)
     before, began = dashboard.heard["flow"], time.monotonic()
@@ -102,6 +105,7 @@ def test_frames_come_when_something_changes_and_once_a_second_otherwise(dashboar
     assert dashboard.heard["flow"] - before >= 7
 
 
+@pytest.mark.one_shard_is_enough
 def test_a_worker_that_is_killed_is_missed_and_one_that_stops_is_missed_at_once(
     running: Stack, worker: Process, dashboard: Dashboard, api: Api
 ) -> None:
@@ -126,6 +130,7 @@ def test_a_worker_that_is_killed_is_missed_and_one_that_stops_is_missed_at_once(
     dashboard.until_state("workers", "down", AT_ONCE_SECONDS)
 
 
+@pytest.mark.one_shard_is_enough
 @pytest.mark.usefixtures("worker")
 def test_a_worker_that_stands_still_is_seen_by_what_it_holds(dashboard: Dashboard, api: Api) -> None:
     api.notify("slow", data={"fault": {"sleep_ms": 8000}})
@@ -135,6 +140,7 @@ def test_a_worker_that_stands_still_is_seen_by_what_it_holds(dashboard: Dashboar
     dashboard.until(lambda: not troubles(dashboard), message="it never recovered")
 
 
+@pytest.mark.one_shard_is_enough
 @pytest.mark.usefixtures("worker")
 def test_while_postgresql_is_away_it_is_the_cause(running: Stack, dashboard: Dashboard, api: Api) -> None:
     running.postgresql.stop()
@@ -149,9 +155,10 @@ def test_while_postgresql_is_away_it_is_the_cause(running: Stack, dashboard: Das
     assert answer["stages"]["postgresql"]["count"] is None
     running.postgresql.start()
     dashboard.until(lambda: not troubles(dashboard), message="it never recovered")
-    assert dashboard.stage("postgresql")["count"] is not None
+    dashboard.until(lambda: dashboard.stage("postgresql")["count"] is not None, message="it was never counted again")
 
 
+@pytest.mark.one_shard_is_enough
 def test_a_frozen_postgresql_is_seen_within_moments(running: Stack, dashboard: Dashboard) -> None:
     dashboard.until_state("postgresql", "idle")
     running.postgresql.freeze()
@@ -164,6 +171,7 @@ def test_a_frozen_postgresql_is_seen_within_moments(running: Stack, dashboard: D
     dashboard.until_state("postgresql", "idle")
 
 
+@pytest.mark.one_shard_is_enough
 @pytest.mark.usefixtures("worker")
 @pytest.mark.parametrize("outage", ["killed", "frozen"])
 def test_while_redis_is_away_frames_go_on_and_say_so(
@@ -208,6 +216,7 @@ def test_retries_schedules_and_dead_letters_are_told_with_their_times(
     dashboard.until(lambda: dashboard.stage("retry")["count"] == 0, message="it was never tried again")
 
 
+@pytest.mark.one_shard_is_enough
 def test_without_a_scheduler_what_waits_for_one_is_missed(own_stack: Stack) -> None:
     own_stack.start_web()
     own_stack.start_worker()
@@ -253,16 +262,17 @@ def test_a_single_look_by_a_program_says_the_same(api: Api) -> None:
     assert answer["servers"][1]["name"] == "Valkey"
 
 
+@pytest.mark.one_shard_is_enough
 def test_a_program_without_the_scope_is_refused(running: Stack, api: Api) -> None:
     sender = running.manage("create_api_key", "sender", "--scope", "send").stdout.split()[-1]
-    for path in ("/api/stats", "/dashboard/history"):
-        assert api.request(path).status_code == 200
-        for key, status in ((sender, 403), ("nonsense", 401)):
-            headers = {"Authorization": f"Bearer {key}"}
-            answer = httpx.get(f"{running.url}{path}", headers=headers, trust_env=False)
-            assert answer.status_code == status
+    assert api.request("/api/stats").status_code == 200
+    for key, status in ((sender, 403), ("nonsense", 401)):
+        headers = {"Authorization": f"Bearer {key}"}
+        answer = httpx.get(f"{running.url}/api/stats", headers=headers, trust_env=False)
+        assert answer.status_code == status
 
 
+@pytest.mark.one_shard_is_enough
 def test_while_nobody_watches_nothing_is_looked_at(own_stack: Stack) -> None:
     own_stack.start_web()
     session = session_of(own_stack)

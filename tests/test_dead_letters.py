@@ -175,6 +175,7 @@ def test_an_event_that_always_fails_becomes_a_letter_and_is_replayed_once_its_ca
         end(process)
 
 
+@pytest.mark.one_shard_is_enough
 def test_10_000_letters_replayed_by_filter_twice_with_dlq_workers_killed_are_10_000_rows(deployment: Stack) -> None:
     dlq_worker, worker = deployment.start_dlq_worker(), deployment.start_worker()
     with Api(deployment) as api:

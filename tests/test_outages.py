@@ -65,6 +65,7 @@ def probing(api: Api, answers: list[tuple[float, httpx.Response]]) -> Iterator[N
         thread.join()
 
 
+@pytest.mark.one_shard_is_enough
 @pytest.mark.timeout(2 * PATIENCE_SECONDS + 120)
 def test_postgresql_down_then_redis_frozen_under_load_spends_no_attempt(own_stack: Stack) -> None:
     """PostgreSQL stopped, back, then Redis stopped dead for half as long, with producers all the while."""

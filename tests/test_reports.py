@@ -135,6 +135,7 @@ def test_a_gateway_tells_how_many_sockets_it_holds_and_for_whom(full_stack: Stac
     wait_until(lambda: held() == (0, 0))
 
 
+@pytest.mark.one_shard_is_enough
 def test_who_is_killed_is_silent_then_dead_and_who_stops_says_goodbye(own_stack: Stack) -> None:
     killed, stopped = own_stack.start_worker(), own_stack.start_dlq_worker()
     wait_for_state(own_stack, "worker", "alive")
@@ -148,6 +149,7 @@ def test_who_is_killed_is_silent_then_dead_and_who_stops_says_goodbye(own_stack:
     wait_for_state(own_stack, "dlq_worker")
 
 
+@pytest.mark.one_shard_is_enough
 def test_who_stands_still_is_silent_and_goes_on_as_the_same_process(own_stack: Stack) -> None:
     worker = own_stack.start_worker()
     wait_for_state(own_stack, "worker", "alive")
@@ -160,6 +162,7 @@ def test_who_stands_still_is_silent_and_goes_on_as_the_same_process(own_stack: S
     assert (after.name, after.started_at) == (before.name, before.started_at)
 
 
+@pytest.mark.one_shard_is_enough
 @pytest.mark.parametrize("trouble", ["killed", "frozen", "flushed"])
 def test_processes_are_there_again_after_an_outage_of_redis(own_stack: Stack, trouble: str) -> None:
     own_stack.start_web()
@@ -187,6 +190,7 @@ def test_processes_are_there_again_after_an_outage_of_redis(own_stack: Stack, tr
     assert worker.returncode is None
 
 
+@pytest.mark.one_shard_is_enough
 def test_a_frozen_redis_keeps_no_process_from_ending_in_time(own_stack: Stack) -> None:
     running = [own_stack.start_web(), own_stack.start_worker(), own_stack.start_scheduler()]
     wait_for_state(own_stack, "web", "alive")

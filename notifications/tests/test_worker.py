@@ -320,6 +320,7 @@ def test_renewing_adds_nothing_to_the_delivery_count(
     assert pending["times_delivered"] == 1
 
 
+@pytest.mark.one_shard_is_enough
 def test_a_claim_goes_through_a_long_pending_list_to_its_end(
     shards: Shards, make_event: Make, add: Callable[..., None]
 ) -> None:
