@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
+from math import ceil
 from typing import Final
 from uuid import UUID
 
@@ -21,7 +22,7 @@ from bulk import lists, orders
 from bulk.exceptions import Unknown
 from bulk.lists import Recipients
 from bulk.models import BulkJob
-from notifications import failpoints, process, reporting
+from notifications import failpoints, metrics, process, reporting
 from notifications.process import OUTAGES
 from notifications.stream.fanout import Fanout, Standing
 
@@ -86,6 +87,7 @@ class FanOut:
         self._turns += 1
         if fanned := sum(job.go_on(room, self._limit) for job in jobs):
             reporting.handled(fanned)
+            metrics.bulk_fanned.inc(fanned)
             return 0.0
         rest = FULL_SECONDS if len(room) < self._fanout.shards.count else LOOK_SECONDS
         return max(0.0, min(rest, *(job.wait_seconds(room) for job in jobs)))
@@ -214,7 +216,11 @@ class Running:
             return 0
         self._rest(shard, fanned.wait_ms / 1000)
         self._positions[shard] = fanned.position
-        return fanned.position - position if fanned.what == "fanned" else 0
+        if fanned.what != "fanned":
+            return 0
+        recipients = fanned.position - position
+        metrics.bulk_chunks.inc(ceil(recipients / self._sizes[shard]))
+        return recipients
 
     def _rest(self, shard: int, seconds: float) -> None:
         # No longer than until the next look: an order may come in between.

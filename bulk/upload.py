@@ -16,7 +16,7 @@ from psycopg.types.json import Jsonb
 
 from bulk.models import PART_SIZE, BulkJob, Received
 from bulk.requests import Content, Running
-from notifications import events, failpoints
+from notifications import events, failpoints, tracing
 from notifications.exceptions import Unavailable
 from notifications.stream import keys
 
@@ -158,7 +158,7 @@ def begin(content: Content, by: str) -> Upload:
         pk=job_id,
         type=content.draft.type,
         title=content.draft.title,
-        payload=events.encode(events.template(content.draft, job_id)),
+        payload=events.encode(events.template(content.draft, job_id, tracing.carried())),
         rate_limit=content.running.rate_limit,
         created_by=by[:MAX_NAME],
         created_at=Now(),

@@ -9,7 +9,7 @@ from django.db.models.functions import Coalesce
 
 from dlq import deaths
 from dlq.models import DeadLetter, Passage
-from notifications import representation
+from notifications import representation, retention
 from notifications.events import Event, FailedAttempt
 from notifications.models import Notification
 
@@ -32,7 +32,7 @@ class History(NamedTuple):
 def life(event_id: UUID) -> dict[str, object] | None:
     """The life of the event that a letter holds, as JSON-ready fields; None where there is no such letter."""
     letter = DeadLetter.objects.filter(Q(pk=event_id) | Q(replayed_as=event_id)).first()
-    if letter is None:
+    if letter is None or _left_the_inbox(letter):
         return None
     if letter.replayed_as and (row := Notification.objects.filter(pk=letter.replayed_as).first()):
         return representation.life_of_row(row)
@@ -80,6 +80,16 @@ def dead_of(source_ids: Collection[UUID]) -> dict[UUID, int]:
     dead = without_rows().filter(source_id__in=source_ids, status__in=given_up)
     counted = dead.order_by().values_list("source_id").annotate(Count("pk"))
     return {source_id: count for source_id, count in counted if source_id is not None}
+
+
+def _left_the_inbox(letter: DeadLetter) -> bool:
+    """Whether the row that a letter became may be too old to be kept: it was replayed that long ago, and is none."""
+    since = letter.replay.ordered_at if letter.replay else letter.last_failed_at
+    return letter.status == DeadLetter.Status.REPLAYED and retention.is_expired(since) and not _row_of(letter)
+
+
+def _row_of(letter: DeadLetter) -> Notification | None:
+    return Notification.objects.filter(pk=letter.replayed_as or letter.pk).first()
 
 
 def _as_far_as_known(letter: DeadLetter) -> Event:

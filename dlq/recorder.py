@@ -9,7 +9,7 @@ from typing import Final
 import structlog
 from redis.exceptions import OutOfMemoryError, ResponseError
 
-from dlq import once, records, replay
+from dlq import once, records, replay, retention
 from dlq.deaths import death_of
 from notifications import failpoints, reporting
 from notifications.exceptions import Refused
@@ -40,6 +40,7 @@ class Recorder:
             Chore(CLOSE_SECONDS, records.close_stored),
             Chore(HOUR_SECONDS, records.close_stored_long_after),
             Chore(HOUR_SECONDS, once.forget),
+            Chore(HOUR_SECONDS, retention.prune),
         ]
         self._ready = False
         self._refused = False

@@ -15,6 +15,8 @@ from django.utils import timezone
 from dlq import deaths, moves
 from dlq.deaths import Death
 from dlq.models import DeadLetter, Passage
+from notifications import erasures
+from notifications.erasures import Gone
 from notifications.models import Notification
 
 log = structlog.get_logger("notify.recorder")
@@ -85,7 +87,8 @@ def read_again() -> int:
 
 def _record(found: Collection[Death]) -> int:
     with transaction.atomic(durable=True):
-        dead = _without_rows(found)
+        erasures.begin_recording()
+        dead = _without_erased(_without_rows(found))
         letters = _lock({death.event_id for death in dead})
         changed: dict[UUID, DeadLetter] = {}
         passages: list[Passage] = []
@@ -116,6 +119,16 @@ def _without_rows(found: Collection[Death]) -> list[Death]:
     if stored:
         log.warning("letter.stored_already", ids=sorted(map(str, stored)))
     return [death for death in found if death.event_id not in stored]
+
+
+def _without_erased(found: list[Death]) -> list[Death]:
+    """Those whose recipient was not erased since they were accepted; the others are dropped for good."""
+    marks = erasures.marks({death.recipient for death in found})
+    erased = {death for death in found if erasures.is_erased(str(death.event_id), marks.get(death.recipient))}
+    if erased:
+        known = {death.event_id: deaths.read(death.payload) for death in erased}
+        erasures.drop([erasures.gone(event) if event else Gone(str(pk), None) for pk, event in known.items()])
+    return [death for death in found if death not in erased]
 
 
 def _lock(ids: Collection[UUID]) -> dict[UUID, DeadLetter]:

@@ -236,8 +236,13 @@ def _correct(letter: DeadLetter, draft: events.Draft, replay: Replay) -> None:
     """Give a letter another event, of the same origin; its history keeps the payload that it had."""
     before = deaths.read(bytes(letter.payload))
     event_id = events.with_route(str(letter.replayed_as or letter.pk), draft.recipient)
-    source, source_id = (before.source, before.source_id) if before else ("api", None)
-    corrected = events.accept(draft, event_id, source=source, source_id=source_id)
+    corrected = events.accept(
+        draft,
+        event_id,
+        source=before.source if before else "api",
+        source_id=before.source_id if before else None,
+        traceparent=before.traceparent if before else None,
+    )
     letter.history.create(
         kind=Kind.EDITED, at=replay.ordered_at, by=replay.ordered_by, life=letter.life, payload=letter.payload
     )

@@ -67,6 +67,13 @@ Body = Annotated[
     str,
     Meta(max_length=4096, pattern=r"^[^\x00]*\Z", description="must be at most 4096 characters, without NUL"),
 ]
+Data = Annotated[
+    dict[str, Any],
+    Meta(
+        description=f"{DATA_RULE} of at most {MAX_DATA_BYTES} bytes as compact JSON and {MAX_DATA_LEVELS} levels, "
+        "without NUL"
+    ),
+]
 Source = Literal["api", "schedule", "bulk"]
 
 
@@ -77,7 +84,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     type: EventType
     title: Title
     body: Body = ""
-    data: dict[str, Any] = {}
+    data: Data = {}
 
 
 class FailedAttempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -112,6 +119,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     # Each of them, of every life, oldest first; of very many the first and the newest, and of an earlier life's errors
     # the beginnings (retries.MAX_KEPT_BYTES).
     failures: tuple[FailedAttempt, ...] = ()
+    # Where its trace goes on (W3C Trace Context, version 00, 55 characters); only where traces are recorded.
+    traceparent: str | None = None
 
 
 class Outline(msgspec.Struct, frozen=True):
@@ -143,7 +152,14 @@ def parse(document: bytes | msgspec.Raw, *, at: str = "") -> Draft:
     return draft
 
 
-def accept(draft: Draft, event_id: str, *, source: Source = "api", source_id: str | None = None) -> Event:
+def accept(
+    draft: Draft,
+    event_id: str,
+    *,
+    source: Source = "api",
+    source_id: str | None = None,
+    traceparent: str | None = None,
+) -> Event:
     """The event that a draft becomes under the id it keeps for ever."""
     return Event(
         id=event_id,
@@ -154,6 +170,7 @@ def accept(draft: Draft, event_id: str, *, source: Source = "api", source_id: st
         data=msgspec.Raw(_encoder.encode(draft.data)),
         source=source,
         source_id=source_id,
+        traceparent=traceparent,
     )
 
 
@@ -207,9 +224,9 @@ def derived_id(recipient: str, unix_ms: int, *parts: str) -> str:
     return _id(unix_ms, int.from_bytes(digest, "big"), recipient)
 
 
-def template(draft: Draft, job_id: str) -> Event:
+def template(draft: Draft, job_id: str, traceparent: str | None = None) -> Event:
     """What all recipients of a bulk job get: an event under the job's own id, for nobody yet."""
-    addressed = accept(draft, job_id, source="bulk", source_id=job_id)
+    addressed = accept(draft, job_id, source="bulk", source_id=job_id, traceparent=traceparent)
     return msgspec.structs.replace(addressed, recipient="")
 
 

@@ -33,6 +33,9 @@ class IdempotencyConflict(NotifyError):
 class Refused(NotifyError):
     """Nothing was accepted, and nothing is wrong with the request: come back after `retry_after` seconds."""
 
+    # Whether its idempotency key holds a reservation all the same: the next request with it goes on with this one.
+    reserved = False
+
     def __init__(self, detail: str, *, retry_after: int) -> None:
         self.retry_after = retry_after
         super().__init__(detail)
@@ -40,6 +43,18 @@ class Refused(NotifyError):
 
 class BacklogFull(Refused):
     """More events wait than `NOTIFY_MAX_BACKLOG` allows."""
+
+
+class RateExceeded(Refused):
+    """The caller has sent, or the recipient been sent, what its rate allows. `limits`: the RateLimit fields."""
+
+    def __init__(self, detail: str, *, retry_after: int, limits: dict[str, str]) -> None:
+        self.limits = limits
+        super().__init__(detail, retry_after=retry_after)
+
+
+class RecipientRateExceeded(RateExceeded):
+    """It is the recipient's rate that is used up."""
 
 
 class Unavailable(Refused):

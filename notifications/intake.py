@@ -4,14 +4,16 @@ It touches Redis only: what it accepts is on disk there, and PostgreSQL may be d
 """
 
 import hashlib
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 from django.conf import settings
 
-from notifications import events, failpoints, faults, reporting, wiring
+from notifications import events, failpoints, faults, metrics, reporting, tracing, wiring
+from notifications.access.rates import Charge
 from notifications.events import Draft, Event
-from notifications.exceptions import FieldError, Invalid
+from notifications.exceptions import FieldError, Invalid, RateExceeded
 from notifications.stream.keys import Lane
 from notifications.stream.once import Once, Pending, Replayed
 
@@ -76,34 +78,50 @@ def idempotency(caller: str, key: str, endpoint: str, body: bytes) -> Once:
     )
 
 
-def accept_one(document: bytes, once: Once | None = None) -> Answer:
-    """Accept the event in a JSON document. Raises Invalid, IdempotencyConflict, Refused or RedisError."""
+def accept_one(document: bytes, once: Once | None = None, charge: Charge | None = None) -> Answer:
+    """Accept the event in a JSON document. Raises Invalid, IdempotencyConflict, Refused or RedisError.
+
+    `charge`: the request's; if not said, it takes from the recipient's rate only.
+    """
     draft = parse(document)
     event_id = events.new_id(draft.recipient)
-    return _accept([draft], [event_id], msgspec.json.encode(Accepted(event_id)), once)
-
-
-def accept_batch(document: bytes, once: Once | None = None) -> Answer:
-    """Accept each valid event of `{"notifications": [event, …]}`; the others are rejected one by one."""
-    results: list[Accepted | Rejected] = []
-    drafts: list[Draft] = []
-    for number, part in enumerate(_parts(document)):
+    charge = charge or Charge()
+    with charge.given_back_on_error():
         try:
-            draft = parse(part, at=f"/notifications/{number}")
-        except Invalid as invalid:
-            results.append(Rejected(invalid.errors))
-        else:
-            drafts.append(draft)
-            results.append(Accepted(events.new_id(draft.recipient)))
-    ids = [result.id for result in results if isinstance(result, Accepted)]
-    answer = BatchAnswer(len(drafts), len(results) - len(drafts), results)
-    return _accept(drafts, ids, msgspec.json.encode(answer), once)
+            charge.take(1)
+            charge.take_for(draft.recipient)
+        except RateExceeded:
+            if answer := _earlier([draft], once):
+                return answer
+            raise
+        return _accept([draft], [event_id], msgspec.json.encode(Accepted(event_id)), once, charge)
+
+
+def accept_batch(document: bytes, once: Once | None = None, charge: Charge | None = None) -> Answer:
+    """Accept each valid event of `{"notifications": [event, …]}`; the others are rejected one by one.
+
+    So are those whose recipient's rate has no room left. What the caller's rate has no room for is refused as a whole.
+    """
+    parsed = [_parsed(part, number) for number, part in enumerate(_parts(document))]
+    charge = charge or Charge()
+    with charge.given_back_on_error():
+        try:
+            charge.take(sum(isinstance(one, Draft) for one in parsed))
+        except (RateExceeded, Invalid):
+            if answer := _earlier(parsed, once):
+                return answer
+            raise
+        results = _results(parsed, charge)
+        ids = [result.id if isinstance(result, Accepted) else None for result in results]
+        count = len(ids) - ids.count(None)
+        body = msgspec.json.encode(BatchAnswer(count, len(ids) - count, results))
+        return _accept(parsed, ids, body, once, charge)
 
 
 def send(draft: Draft) -> str:
     """Accept one event of our own (a command, a page); returns its id."""
     event_id = events.new_id(draft.recipient)
-    wiring.writer().add([events.accept(draft, event_id)])
+    wiring.writer().add([events.accept(draft, event_id, traceparent=tracing.carried())])
     return event_id
 
 
@@ -115,31 +133,70 @@ def readmit(batch: list[Event], lane: Lane = "live") -> None:
     wiring.writer(lane).readmit(batch)
 
 
-def _accept(drafts: list[Draft], ids: list[str], body: bytes, once: Once | None) -> Answer:
-    batch = _events(drafts, ids)
+def _parsed(part: msgspec.Raw, number: int) -> Draft | Rejected:
+    try:
+        return parse(part, at=f"/notifications/{number}")
+    except Invalid as invalid:
+        return Rejected(invalid.errors)
+
+
+def _results(parsed: list[Draft | Rejected], charge: Charge) -> list[Accepted | Rejected]:
+    """What becomes of each event of a batch; those are rejected, too, that their recipients have no room for."""
+    full = iter(charge.take_each([draft.recipient for draft in parsed if isinstance(draft, Draft)]))
+    results: list[Accepted | Rejected] = []
+    for number, one in enumerate(parsed):
+        if isinstance(one, Rejected):
+            metrics.refused.labels("invalid").inc()
+            results.append(one)
+        elif detail := next(full):
+            metrics.refused.labels("recipient_rate").inc()
+            results.append(Rejected([FieldError(f"/notifications/{number}/recipient", detail)]))
+        else:
+            results.append(Accepted(events.new_id(one.recipient)))
+    return results
+
+
+def _accept(
+    parsed: Sequence[Draft | Rejected], ids: Sequence[str | None], body: bytes, once: Once | None, charge: Charge
+) -> Answer:
+    batch = _events(parsed, ids)
     failpoints.reach("intake.parsed")
     if once is None:
-        wiring.writer().add(batch)
+        wiring.writer().add(batch, charge.since)
         failpoints.reach("intake.accepted")
-        reporting.handled(len(batch))
-        return Answer(body)
-    earlier = wiring.writer().add_once(batch, once, body)
-    if isinstance(earlier, Pending):
-        # Begun by a request that did not end: go on under its ids, which are in its answer.
-        wiring.writer().finish(_events(drafts, _ids_in(earlier.answer)), once, earlier.answer)
-    if isinstance(earlier, Pending | Replayed):
-        return Answer(earlier.answer, replayed=True)
+    elif earlier := wiring.writer().add_once(batch, once, body, charge.since):
+        charge.give_back()
+        return _again(parsed, once, earlier)
     reporting.handled(len(batch))
     return Answer(body)
 
 
-def _events(drafts: list[Draft], ids: list[str]) -> list[Event]:
-    return [events.accept(draft, event_id) for draft, event_id in zip(drafts, ids, strict=True)]
+def _earlier(parsed: Sequence[Draft | Rejected], once: Once | None) -> Answer | None:
+    """The answer to the same request, made before: that is given again, whatever the rate says by now."""
+    earlier = wiring.writer().earlier(once) if once else None
+    return _again(parsed, once, earlier) if once and earlier else None
 
 
-def _ids_in(answer: bytes) -> list[str]:
+def _again(parsed: Sequence[Draft | Rejected], once: Once, earlier: Replayed | Pending) -> Answer:
+    if isinstance(earlier, Pending):
+        # Begun by a request that did not end: go on under its ids, which are in its answer.
+        wiring.writer().finish(_events(parsed, _ids_in(earlier.answer)), once, earlier.answer)
+    return Answer(earlier.answer, replayed=True)
+
+
+def _events(parsed: Sequence[Draft | Rejected], ids: Sequence[str | None]) -> list[Event]:
+    pairs = zip(parsed, ids, strict=True)
+    traceparent = tracing.carried()
+    return [
+        events.accept(draft, event_id, traceparent=traceparent)
+        for draft, event_id in pairs
+        if event_id and isinstance(draft, Draft)
+    ]
+
+
+def _ids_in(answer: bytes) -> list[str | None]:
     found = msgspec.json.decode(answer, type=_Ids)
-    return [part.id for part in (found, *found.results) if part.id is not None]
+    return [part.id for part in found.results or [found]]
 
 
 def _parts(document: bytes) -> list[msgspec.Raw]:

@@ -14,8 +14,11 @@ from notifications.models import Attempt, Notification
 from notifications.stream import states
 
 
-def life(event_id: UUID) -> dict[str, object] | None:
+def life(event_id: UUID, of: str | None = None) -> dict[str, object] | None:
     """A notification and its life, as JSON-ready fields; None when it was never accepted.
+
+    `of` a recipient: None, too, where it is another's, and the other places are asked all the same: so the time that
+    it takes hardly tells.
 
     Redis is asked first: an event leaves its in-flight state only after its row is committed, so one that is not found
     there is a row, or nothing. A row that is there wins: the event is stored, if not settled yet. An event that is
@@ -28,11 +31,14 @@ def life(event_id: UUID) -> dict[str, object] | None:
         if in_flight is None:
             raise
         row = None
-    if row is not None:
+    if row is not None and (of is None or of == row.recipient):
         return representation.life_of_row(row)
     if in_flight is not None:
-        return representation.life_of_event(in_flight)
-    return next((found for look in _elsewhere() if (found := look(event_id)) is not None), None)
+        waiting = representation.life_of_event(in_flight)
+        if of is None or (waiting is not None and of == waiting["recipient"]):
+            return waiting
+    lives = (found for look in _elsewhere() if (found := look(event_id)) is not None)
+    return next((found for found in lives if of is None or of == found["recipient"]), None)
 
 
 def failures(event_id: UUID) -> list[FailedAttempt]:

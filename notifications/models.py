@@ -4,7 +4,7 @@ from django.db import models
 
 from notifications.access.models import ApiKey
 
-__all__ = ["ApiKey", "Attempt", "Inbox", "Notification", "Tally"]
+__all__ = ["ApiKey", "Attempt", "Dropped", "Inbox", "Notification", "Tally"]
 
 
 class Inbox(models.Model):
@@ -12,15 +12,23 @@ class Inbox(models.Model):
 
     `seq` counts the recipient's notifications and is given out under the row's lock, so it rises in commit order and
     without a gap. `version` rises with every change of the row and orders the mirrors in Redis.
+
+    `erased_ms` (Unix ms) is there once the recipient was erased: no event that was made before it is stored any more
+    (see erasures.py).
     """
 
     recipient = models.CharField(max_length=128, primary_key=True, db_collation="C")
     seq = models.BigIntegerField()
     unread = models.BigIntegerField()
     version = models.BigIntegerField()
+    erased_ms = models.BigIntegerField(null=True, editable=False)
 
     class Meta:
         verbose_name_plural = "inboxes"
+        indexes = [
+            # Few among many: what is left of erased recipients, until it goes, too.
+            models.Index(fields=["erased_ms"], name="inbox_erased", condition=models.Q(erased_ms__isnull=False)),
+        ]
 
     def __str__(self) -> str:
         return f"{self.recipient}: {self.unread} unread of {self.seq}"
@@ -62,7 +70,7 @@ class Notification(models.Model):
 class Attempt(models.Model):
     """One attempt that failed before a notification was stored; written with its row, so that most have none.
 
-    No foreign key: nothing removes a notification alone, and a check of each row would buy nothing.
+    No foreign key: what removes a notification removes these with it, and a check of each row would buy nothing.
     """
 
     notification_id = models.UUIDField(db_index=True)
@@ -95,3 +103,16 @@ class Tally(models.Model):
 
     def __str__(self) -> str:
         return f"{self.stored} of {self.source_id}"
+
+
+class Dropped(models.Model):
+    """The id of an event of an erased recipient that was dealt with by dropping it, so that none is counted twice."""
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        verbose_name_plural = "dropped"
+
+    def __str__(self) -> str:
+        return f"{self.pk}"

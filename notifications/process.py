@@ -19,10 +19,12 @@ from typing import Final, Protocol, Self
 
 import psycopg
 import structlog
+from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connections
 from redis.exceptions import RedisError
 
-from notifications import collector, standstill
+from notifications import collector, dependencies, metrics, standstill, tracing
+from notifications.health_port import HealthPort
 from notifications.reporting import Reporter
 
 log = structlog.get_logger("notify.process")
@@ -118,6 +120,10 @@ def run(kind: str, duty: Duty, *beside: Duty) -> None:
     What is `beside` has a thread of its own, so that an outage which it meets does not keep the duty waiting. A bug
     that ends one of them ends the process.
     """
+    tracing.start(kind, consumer_name())
+    _life.kind = kind
+    if settings.NOTIFY.health_port:
+        HealthPort(settings.NOTIFY.health_host, settings.NOTIFY.health_port, _life.health).start()
     collector.spare(*COLLECT_AFTER)
     others = [_Beside(other) for other in beside]
     reporter = Reporter(kind, consumer_name(), is_stuck=_life.has_a_stuck_thread)
@@ -154,12 +160,33 @@ class _Life:
     """This process' one life: whether it was asked to end, and when it was last seen to get on."""
 
     def __init__(self) -> None:
+        self.kind = ""
         self.stopping = threading.Event()
         self._advanced: dict[int, float] = {}
+        self._threads: dict[str, int] = {}
+        self._waits: dict[str, str] = {}
 
     def advance(self) -> None:
         """The thread that calls this is alive."""
         self._advanced[threading.get_ident()] = time.monotonic()
+
+    def begin(self, duty: str) -> None:
+        """The thread that calls this has that duty from now on."""
+        self._threads[duty] = threading.get_ident()
+        self.advance()
+
+    def waits(self, duty: str, error: BaseException | None) -> None:
+        """A duty waits an outage out, or (None) no more."""
+        self._waits.pop(duty, None)
+        if error is not None:
+            self._waits[duty] = type(error).__name__
+
+    def health(self) -> dict[str, str]:
+        """Each duty: `ok`, the kind of error that it waits out, or `stuck`. For any thread."""
+        return {
+            duty: "stuck" if self.is_stuck(thread) else self._waits.get(duty, dependencies.OK)
+            for duty, thread in tuple(self._threads.items())
+        }
 
     def is_stuck(self, thread: int) -> bool:
         """Whether a thread has been at one step for longer than any step takes."""
@@ -207,7 +234,8 @@ def _end_in_time(kind: str, duties: Iterable[Duty], asked: socket.socket, report
 
 
 def _steps(duty: Duty) -> None:
-    back_off, outage = BackOff(), False
+    back_off, outage = BackOff(), _Outage(_name(duty))
+    _life.begin(_name(duty))
     while not _life.stopping.is_set():
         _life.advance()
         try:
@@ -215,18 +243,46 @@ def _steps(duty: Duty) -> None:
         except Stopping:
             return
         except OUTAGES as error:
-            if not outage:
-                log.warning("process.outage", duty=_name(duty), error=repr(error))
-            outage = True
+            outage.goes_on(error)
             connections.close_all()
             if standstill.waited_in_vain(error):
                 _free_the_lock()
             _life.stopping.wait(back_off.next())
         else:
-            if outage:
-                log.info("process.outage_over", duty=_name(duty))
-            outage = False
+            outage.over()
             back_off.reset()
+
+
+class _Outage:
+    """The outage that a duty waits out, if there is one: a line when it begins and one when it is over."""
+
+    def __init__(self, duty: str) -> None:
+        self._duty = duty
+        self._counted_at: float | None = None
+        # Their series are there before the first one.
+        self._count = metrics.outages.labels(_life.kind, duty)
+        self._seconds = metrics.outage_seconds.labels(_life.kind, duty)
+
+    def goes_on(self, error: BaseException) -> None:
+        """The duty met it, for the first time or again."""
+        if self._counted_at is None:
+            log.warning("process.outage", duty=self._duty, error=repr(error))
+            self._count.inc()
+        self._account()
+        _life.waits(self._duty, error)
+
+    def over(self) -> None:
+        """The duty goes on, if it did not before."""
+        if self._counted_at is not None:
+            log.info("process.outage_over", duty=self._duty)
+            self._account()
+            self._counted_at = None
+            _life.waits(self._duty, None)
+
+    def _account(self) -> None:
+        now = time.monotonic()
+        self._seconds.inc(now - (self._counted_at or now))
+        self._counted_at = now
 
 
 def _free_the_lock() -> None:

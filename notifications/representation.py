@@ -142,6 +142,11 @@ def read_frame(ids: Iterable[object] | None, unread: int) -> str:
     return frame({"type": "read", "ids": named, "unread": unread})
 
 
+def sync_frame(unread: int, seq: int) -> str:
+    """The frame that says how an inbox stands."""
+    return frame({"type": "sync", "unread": unread, "seq": seq})
+
+
 def frame(message: dict[str, object]) -> str:
     """A message as the text of a WebSocket frame."""
     return _encoder.encode(message).decode()

@@ -15,7 +15,7 @@ import psycopg
 from django.db import connection, transaction
 from django.utils import timezone
 
-from notifications import failpoints
+from notifications import erasures, failpoints
 from notifications.events import Event
 from notifications.models import Attempt, Inbox, Notification, Tally
 
@@ -31,7 +31,7 @@ UPSERT_INBOXES: Final = """
         seq = inbox.seq + excluded.seq,
         unread = inbox.unread + excluded.unread,
         version = inbox.version + 1
-    RETURNING recipient, version, unread, seq
+    RETURNING recipient, version, unread, seq, erased_ms
 """
 
 # Hand-written: one statement for the batch. It tells how many rows are new, and which only where some are not.
@@ -76,6 +76,13 @@ class _AlreadyStored(Exception):
     """Some of the batch are rows already; the transaction is rolled back."""
 
 
+class _Erased(Exception):
+    """Some of the batch are of recipients that were erased since; the transaction is rolled back."""
+
+    def __init__(self, dropped: Sequence[Event]) -> None:
+        self.dropped = dropped
+
+
 def store(batch: Sequence[Event]) -> Stored:
     """Write a batch of events in one transaction; each becomes one row, however often it is delivered.
 
@@ -83,6 +90,8 @@ def store(batch: Sequence[Event]) -> Stored:
     no `seq` is given to a row that does not come to be: an inbox's `seq` has no gaps, and a client that sees one
     knows at once that it missed a frame. Rows that were there before are in the answer too, with their recipients'
     inboxes: their announcement, or their mirror, may be what the crash prevented that made them come again.
+
+    What was made before its recipient was erased is dropped, and is not in the answer.
     """
     unique = {event.id: event for event in batch}
     earlier: list[StoredEvent] = []
@@ -93,6 +102,9 @@ def store(batch: Sequence[Event]) -> Stored:
         except _AlreadyStored:
             # Another worker may be storing the same events: its rows are seen when the insert has waited for it.
             earlier = _earlier(unique)
+        except _Erased as found:
+            erasures.drop([erasures.gone(unique.pop(event.id)) for event in found.dropped])
+            earlier = [row for row in earlier if row.event.id in unique]
         else:
             missing = {row.event.recipient for row in earlier} - written.inboxes.keys()
             return Stored(earlier + written.rows, {**written.inboxes, **states(sorted(missing))})
@@ -128,8 +140,10 @@ def _write(batch: Sequence[Event]) -> Stored:
         arrivals[event.recipient] = arrivals.get(event.recipient, 0) + 1
     stored_at = timezone.now()
     with transaction.atomic():
-        inboxes = _upsert_inboxes(arrivals)
+        inboxes, erased = _upsert_inboxes(arrivals)
         failpoints.reach("store.counted")
+        if dropped := erasures.among(batch, erased):
+            raise _Erased(dropped)
         seqs = _assign_seqs(batch, arrivals, inboxes)
         if _insert(batch, seqs, stored_at) < len(batch):
             raise _AlreadyStored
@@ -139,11 +153,13 @@ def _write(batch: Sequence[Event]) -> Stored:
     return Stored([StoredEvent(event, seq, stored_at) for event, seq in zip(batch, seqs, strict=True)], inboxes)
 
 
-def _upsert_inboxes(arrivals: dict[str, int]) -> dict[str, InboxState]:
+def _upsert_inboxes(arrivals: dict[str, int]) -> tuple[dict[str, InboxState], dict[str, int]]:
+    """Each recipient's inbox; and when those that were erased were, Unix ms."""
     with _cursor() as cursor:
         values = (list(arrivals), list(arrivals.values()))
         rows = cursor.execute(UPSERT_INBOXES, values, prepare=True).fetchall()
-    return {recipient: InboxState(*state) for recipient, *state in rows}
+    erased = {row[0]: row[4] for row in rows if row[4] is not None}
+    return {row[0]: InboxState(*row[1:4]) for row in rows}, erased
 
 
 def _assign_seqs(batch: Sequence[Event], arrivals: dict[str, int], inboxes: dict[str, InboxState]) -> list[int]:

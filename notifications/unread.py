@@ -64,11 +64,20 @@ def intent(shards: Shards, recipient: str) -> Iterator[None]:
     It leaves a note in Redis before, and takes it away after. Where the process dies between commit and mirror, or
     the block raises, the note stays, and a worker brings the mirror up to date (`repair`).
     """
-    name = keys.intents(shards.of(recipient))
-    member = f"{secrets.token_hex(8)} {recipient}"
-    shards.client.zadd(name, {member: _now_ms()})
+    with intents(shards, [recipient]):
+        yield
+
+
+@contextmanager
+def intents(shards: Shards, recipients: Sequence[str]) -> Iterator[None]:
+    """The same around a change of many inboxes."""
+    token, now_ms = secrets.token_hex(8), _now_ms()
+    notes = {keys.intents(shard): who for shard, who in shards.group(recipients, str).items()}
+    for name, members in notes.items():
+        shards.client.zadd(name, {f"{token} {recipient}": now_ms for recipient in members})
     yield
-    shards.client.zrem(name, member)
+    for name, members in notes.items():
+        shards.client.zrem(name, *(f"{token} {recipient}" for recipient in members))
 
 
 def abandoned(shards: Shards) -> Iterable[tuple[int, bytes, str]]:
@@ -83,6 +92,15 @@ def abandoned(shards: Shards) -> Iterable[tuple[int, bytes, str]]:
 def forget(shards: Shards, shard: int, note: bytes) -> None:
     """Take away a note whose mirror is right again."""
     shards.client.zrem(keys.intents(shard), note)
+
+
+def forget_all(shards: Shards) -> int:
+    """Take away every mirror; returns how many. For a server that came back with another's, or an older, state."""
+    forgotten = 0
+    for shard in shards.each():
+        for name in shards.client.scan_iter(keys.inboxes(shard), count=CHUNK):
+            forgotten += int(shards.client.delete(name))
+    return forgotten
 
 
 def _now_ms() -> int:

@@ -9,6 +9,7 @@ from notifications.stream.client import Shards, connect
 from notifications.stream.clock import ServerClock
 from notifications.stream.fanout import Fanout
 from notifications.stream.keys import Lane
+from notifications.stream.rates import Rates
 from notifications.stream.register import Register
 from notifications.stream.schedules import Schedules
 from notifications.stream.writer import Writer
@@ -67,6 +68,12 @@ def writer(lane: Lane = "live") -> Writer:
         patience_ms=_patience_ms(),
         lane=lane,
     )
+
+
+@cache
+def rates() -> Rates:
+    """What callers have had of their rates."""
+    return Rates(shards(), clock(), patience_ms=_patience_ms())
 
 
 @cache

@@ -8,13 +8,27 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterable
 from functools import partial
+from itertools import chain
 from typing import Final, NamedTuple
 
 import structlog
 from django.db import DatabaseError, DataError, IntegrityError
 from redis.exceptions import ResponseError
 
-from notifications import chunks, events, failpoints, faults, reporting, retries, standstill, store, unread
+from notifications import (
+    chunks,
+    events,
+    failpoints,
+    faults,
+    following,
+    metrics,
+    reporting,
+    retries,
+    standstill,
+    store,
+    tracing,
+    unread,
+)
 from notifications.access import keys
 from notifications.events import Event
 from notifications.exceptions import Invalid, Retry
@@ -125,7 +139,8 @@ class Worker:
         block_ms = None if self._suspects else BLOCK_MS
         self._handle_suspects()
         if not self._batch:
-            self._batch = self._reader.read(block_ms=block_ms)
+            with metrics.timed("read"):
+                self._batch = self._reader.read(block_ms=block_ms)
             failpoints.reach("worker.read")
 
     def _claim(self) -> bool:
@@ -168,17 +183,24 @@ class Worker:
             raise
 
     def _handle(self, entries: list[Entry]) -> Handled:
-        good, failures = check(entries)
-        failpoints.reach("worker.checked")
-        stored, refused = store_batch(good)
-        failpoints.reach("worker.stored")
-        self._announcer.stored(stored)
-        failpoints.reach("worker.announced")
-        outcomes = outcomes_of(good, failures + refused)
+        with following.batch() as batch:
+            with metrics.timed("check"):
+                good, failures = check(entries)
+            failpoints.reach("worker.checked")
+            batch.holds(chain(good, ((failure.entry, failure.event) for failure in failures)))
+            with metrics.timed("store"):
+                stored, refused = store_batch(good)
+            failpoints.reach("worker.stored")
+            with metrics.timed("announce"):
+                self._announcer.stored(stored, batch.traceparents)
+            failpoints.reach("worker.announced")
+            outcomes = outcomes_of(good, failures + refused)
+            batch.became(outcomes)
         return Handled(outcomes, len(good) + len(failures), without(refused, good))
 
     def _settle(self, handled: Handled) -> None:
-        self._reader.settle(handled.outcomes)
+        with metrics.timed("settle"):
+            self._reader.settle(handled.outcomes)
         failpoints.reach("worker.settled")
         for outcome in handled.outcomes:
             tell(outcome)
@@ -216,8 +238,21 @@ def count(handled: Handled) -> None:
     try:
         reporting.handled(handled.events)
         reporting.began(beginnings(handled.stored))
+        metrics.worker_events.observe(handled.events)
+        # Most batches have none, and are not gone through.
+        if not handled.events or len(handled.stored) < handled.events:
+            for outcome, failures in failed(handled.outcomes).items():
+                metrics.worker_failed.labels(outcome).inc(failures)
     except Exception as error:  # noqa: BLE001 - see above
         log.warning("worker.not_counted", error=repr(error))
+
+
+def failed(outcomes: Iterable[Outcome]) -> Counter[str]:
+    """How many were not stored, by what became of them."""
+    kinds = Counter(outcome.reason for outcome in outcomes if isinstance(outcome, Dead))
+    if again := sum(isinstance(outcome, Again) for outcome in outcomes):
+        kinds["retried"] = again
+    return kinds
 
 
 def beginnings(batch: Pairs) -> Counter[int]:
@@ -280,9 +315,10 @@ def judge(failure: Failure) -> Again | Dead:
 def tell(outcome: Outcome) -> None:
     """A log line for what was not stored."""
     if isinstance(outcome, Dead):
-        log.warning("event.dead", id=outcome.event_id, reason=outcome.reason, error=outcome.error)
+        trace = tracing.ids(outcome.payload)
+        log.warning("event.dead", id=outcome.event_id, reason=outcome.reason, error=outcome.error, **trace)
     elif isinstance(outcome, Again):
-        log.info("event.retrying", id=outcome.event_id, in_ms=outcome.delay_ms)
+        log.info("event.retrying", id=outcome.event_id, in_ms=outcome.delay_ms, **tracing.ids(outcome.payload))
 
 
 def repair_mirrors(shards: Shards, announcer: Announcer) -> None:

@@ -2,22 +2,23 @@
 
 import os
 
+import django
 from channels.routing import ProtocolTypeRouter, URLRouter
 from django.conf import settings
-from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "notify_project.settings")
 settings.NOTIFY.require("database_url", "redis_url", "secret_key")
 # Loads settings and apps, which the routes below import.
-http = get_asgi_application()
+django.setup(set_prefix=False)
 
-from notifications import collector  # noqa: E402
+from notifications import collector, process, tracing  # noqa: E402
 from notifications.live.routing import websocket_urlpatterns  # noqa: E402
 from notify_project import bodies, ending, reports, urls  # noqa: E402, F401 - every view, before the first request
 from notify_project.dashboard import socket  # noqa: E402
 
 ending.in_time()
+tracing.start("web", process.consumer_name())
 # The last of the others refuses every address that is not known.
 sockets = URLRouter([*socket.websocket_urlpatterns, *websocket_urlpatterns])
-application = reports.of_asgi(bodies.from_disk(ProtocolTypeRouter({"http": http, "websocket": sockets})))
+application = reports.of_asgi(bodies.from_disk(ProtocolTypeRouter({"http": bodies.Handler(), "websocket": sockets})))
 collector.spare()

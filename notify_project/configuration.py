@@ -5,7 +5,9 @@ does not fit stops the start with one line that names the variable and what it t
 """
 
 from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Any, Self, get_type_hints
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -28,7 +30,17 @@ SECONDS_LIST = r"^\s*\d{1,7}(\.\d+)?(\s*,\s*\d{1,7}(\.\d+)?)*\s*$"
 # An origin as browsers write it, or "*".
 ORIGIN = r"(\*|[a-z][a-z0-9+.-]*://[a-z0-9._:\[\]-]+)"
 ORIGINS_LIST = rf"^\s*{ORIGIN}(\s*,\s*{ORIGIN})*\s*$"
+# An address or a network of either kind, roughly; `networks` refuses what only looks like one.
+NETWORK = r"[0-9a-fA-F.:]+(/\d{1,3})?"
+NETWORKS_LIST = rf"^\s*{NETWORK}(\s*,\s*{NETWORK})*\s*$"
+NETWORKS_OR_NONE = rf"^\s*(none|{NETWORK}(\s*,\s*{NETWORK})*)\s*$"
+RATE = r"^[1-9][0-9]{0,8}/[smhd]$"
 FAILPOINT = r"^[a-z]+\.[a-z_]+$"
+
+# Whose value is in no message.
+SECRET = frozenset({"SECRET_KEY", "SECRET_KEY_FALLBACKS", "DATABASE_URL", "REDIS_URL", "NOTIFY_METRICS_TOKEN"})
+
+Network = IPv4Network | IPv6Network
 
 
 class ConfigurationError(ValueError):
@@ -58,16 +70,26 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     secret_key_fallbacks: Annotated[str, takes(COMMA_LIST)] = ""
     allowed_hosts: Annotated[str, takes(COMMA_LIST)] = "localhost,127.0.0.1,[::1]"
     debug: Flag = False
+    https: Flag = False
+    trusted_proxies: Annotated[
+        str,
+        takes("addresses or networks (10.0.0.7, 10.1.0.0/16), separated by commas", pattern=NETWORKS_LIST),
+    ] = ""
+    sign_in_failures: PositiveInt = 5
+    sign_in_pause_seconds: PositiveInt = 900
 
     shards: Annotated[int, takes("a whole number from 1 to 1024", ge=1, le=1024)] = 1
     max_backlog: PositiveInt = 1_000_000
     idempotency_hours: PositiveInt = 24
+    recipient_rate: Annotated[str, takes("a number and a unit of time: 20/m, 1/s, 500/d", pattern=RATE)] = ""
     redis_timeout: Seconds = 2.0
     batch_size: Annotated[int, takes("a whole number from 1 to 1000", ge=1, le=1000)] = 1000
     claim_idle_seconds: Annotated[float, takes("seconds, 5 or more", ge=5)] = 10.0
     retry_delays: Annotated[str, takes("seconds, separated by commas: one for each retry", pattern=SECONDS_LIST)] = (
         "1,5,15,30,60"
     )
+    retention_days: Annotated[int, takes("days, a whole number from 0 (for ever) to 36500", ge=0, le=36500)] = 0
+    dead_letter_retention_days: Annotated[int, takes("days, a whole number from 1 to 36500", ge=1, le=36500)] = 90
     schedule_retention_days: PositiveInt = 30
     bulk_retention_days: PositiveInt = 30
     fault_injection: Flag = False
@@ -82,8 +104,22 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
             pattern=ORIGINS_LIST,
         ),
     ] = ""
+    metrics_token: Annotated[str, takes("a secret of 16 or more characters", min_length=16)] = ""
+    metrics_networks: Annotated[
+        str,
+        takes(
+            "addresses or networks (10.0.0.7, 10.1.0.0/16), separated by commas, or none",
+            pattern=NETWORKS_OR_NONE,
+        ),
+    ] = "127.0.0.0/8,::1/128"
+    metrics_dir: Annotated[str, takes("a folder")] = ""
+    health_host: Annotated[str, takes("an address of this machine")] = "127.0.0.1"
+    health_port: Annotated[int, takes("a port, from 1 to 65535; 0: none", ge=0, le=65535)] = 0
+    drift_sample: Annotated[int, takes("a whole number from 0 to 10000", ge=0, le=10_000)] = 100
     log_level: Annotated[str, takes("DEBUG, INFO, WARNING or ERROR", pattern=r"^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
     log_format: Annotated[str, takes("console or json", pattern=r"^(console|json)$")] = "console"
+    access_log: Flag = False
+    tracing: Flag = False
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
@@ -114,12 +150,25 @@ def split_list(value: str) -> list[str]:
     return [item.strip() for item in value.split(",") if item.strip()]
 
 
+def networks(field: str, value: str) -> list[Network]:
+    """Addresses and networks, separated by commas, of a field of Configuration. Raises ConfigurationError."""
+    try:
+        return [ip_network(item) for item in split_list(value)]
+    except ValueError as error:
+        raise ConfigurationError(f"{variable_name(field)}: {error}") from None
+
+
 def _convert(name: str, text: str, annotation: Any) -> Any:  # noqa: ANN401 - a type, and a value of it
     try:
-        return msgspec.convert(text.strip(), annotation, strict=False)
-    except msgspec.ValidationError:
-        shown = "the value given" if name in {"SECRET_KEY", "DATABASE_URL", "REDIS_URL"} else repr(text)
+        value = msgspec.convert(text.strip(), annotation, strict=False)
+        if name.endswith("_URL"):
+            # A password that is not quoted makes its end look like a port, which Python names in full.
+            _ = urlsplit(value).port
+    except ValueError:
+        shown = "the value given" if name in SECRET else repr(text)
         raise ConfigurationError(f"{name}: {shown} does not fit; it takes {_rule(annotation)}") from None
+    else:
+        return value
 
 
 def _rule(annotation: Any) -> str:  # noqa: ANN401 - a type

@@ -1,4 +1,4 @@
-"""Every page of ours, the admin's too, loads its own scripts and styles and nothing else."""
+"""What browsers may do with our answers: pages load what is ours alone; nothing is kept, or another site's to load."""
 
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
@@ -15,11 +15,28 @@ from notify_project.views import content_security_policy
 Answering: TypeAlias = Callable[[HttpRequest], HttpResponseBase] | Callable[[HttpRequest], Awaitable[HttpResponseBase]]
 
 HEADER: Final = "Content-Security-Policy"
+# What no page of ours asks for, so nobody who gets into one can.
+PERMISSIONS: Final = ", ".join(
+    f"{feature}=()"
+    for feature in (
+        "accelerometer",
+        "camera",
+        "display-capture",
+        "geolocation",
+        "gyroscope",
+        "magnetometer",
+        "microphone",
+        "midi",
+        "payment",
+        "serial",
+        "usb",
+    )
+)
 
 
 @sync_and_async_middleware
 def keep_to_ourselves(get_response: Answering) -> Answering:
-    """Middleware that adds the policy to pages without one. It takes no thread, as Django's own class would."""
+    """Middleware that adds what a view has not said itself. It takes no thread, as Django's own class would."""
     if iscoroutinefunction(get_response):
 
         async def later(request: HttpRequest) -> HttpResponseBase:
@@ -39,4 +56,10 @@ def _with_policy(request: HttpRequest, response: HttpResponseBase) -> HttpRespon
     is_for_developers = settings.DEBUG and response.status_code >= HTTPStatus.BAD_REQUEST
     if is_page and HEADER not in response.headers and not is_for_developers:
         response.headers[HEADER] = content_security_policy(request.get_host())
+    if is_page:
+        response.headers.setdefault("Permissions-Policy", PERMISSIONS)
+    # Scripts and styles are everybody's, and may be kept; whitenoise says so.
+    if not request.path.startswith(settings.STATIC_URL):
+        response.headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
+        response.headers.setdefault("Cache-Control", "no-store")
     return response

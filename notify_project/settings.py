@@ -1,18 +1,23 @@
 """Django's settings, all of them derived from the environment (see configuration.py)."""
 
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import dj_database_url
 
-from notify_project import logs
-from notify_project.configuration import Configuration, ConfigurationError, split_list
+from notify_project import VERSION, logs
+from notify_project.configuration import Configuration, ConfigurationError, networks, split_list
+from notify_project.metrics import folder
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 try:
     NOTIFY = Configuration.from_environment(os.environ)
+    NOTIFY_TRUSTED_PROXIES = networks("trusted_proxies", NOTIFY.trusted_proxies)
+    NOTIFY_METRICS_NETWORKS = networks("metrics_networks", NOTIFY.metrics_networks.removeprefix("none"))
+    folder.prepare(NOTIFY.metrics_dir)
 except ConfigurationError as error:
     raise SystemExit(f"notify: {error}") from None
 
@@ -23,13 +28,17 @@ NOTIFY_ALLOWED_ORIGINS = split_list(NOTIFY.allowed_origins)
 DEBUG = NOTIFY.debug
 
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    # The plain one leaves the admin's classes to urls.py: a worker starts in four fifths of the time without them.
+    "django.contrib.admin.apps.SimpleAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "axes",
     "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
     "corsheaders",
     "channels",
     "notifications",
@@ -43,8 +52,16 @@ INSTALLED_APPS = [
 NOTIFY_LIVES_ELSEWHERE = ["dlq.lookup.life", "scheduler.lookup.life"]
 # Who counts the events of a bulk job that were given up: f(source ids) -> {source id: how many}.
 NOTIFY_DEAD_COUNTED_BY = "dlq.lookup.dead_of"
+# Which bulk jobs are not over, and when each was made: f() -> {id: time}.
+NOTIFY_JOBS_UNDER_WAY = "bulk.sources.under_way"
+# What apps keep of recipients, each in a module with `erase` and `export` (see notifications/privacy.py).
+NOTIFY_PERSONAL_DATA = ["scheduler.privacy", "dlq.privacy"]
 
 MIDDLEWARE = [
+    "notify_project.asked.note",
+    # Before the next one, which takes away what it has to know.
+    "notify_project.metrics.middleware.measure",
+    "notify_project.proxies.believe_ours",
     "django.middleware.security.SecurityMiddleware",
     "notify_project.policy.keep_to_ourselves",
     "corsheaders.middleware.CorsMiddleware",
@@ -55,6 +72,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
 
 ROOT_URLCONF = "notify_project.urls"
@@ -136,7 +154,24 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 LOGIN_URL = "admin:login"
+
+# Sign-in is limited for each pair of a user and an address (sign_in.py).
+AXES_HANDLER = "notify_project.sign_in.Handler"
+AXES_LOCKOUT_CALLABLE = "notify_project.sign_in.refuse"
+AXES_CLIENT_IP_CALLABLE = "notify_project.sign_in.address"
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_FAILURE_LIMIT = NOTIFY.sign_in_failures
+AXES_COOLOFF_TIME = timedelta(seconds=NOTIFY.sign_in_pause_seconds)
+# Or whoever goes on trying would keep the pause from ending.
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_RESET_ON_SUCCESS = True
+# Who signed in from where is kept nowhere but in the log; failures only until they count no more.
+AXES_DISABLE_ACCESS_LOG = True
+AXES_SENSITIVE_PARAMETERS = ["username", "ip_address", "csrfmiddlewaretoken"]
+AXES_ENABLE_ADMIN = False
+AXES_VERBOSE = False
 
 LANGUAGE_CODE = "en"
 USE_I18N = False
@@ -156,8 +191,24 @@ STATIC_URL = "static/"
 WHITENOISE_USE_FINDERS = True
 
 SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
 SESSION_COOKIE_HTTPONLY = True
-SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+
+# Everything that holds only where browsers come by https: a cookie that is `Secure` is lost on http://localhost.
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = NOTIFY.https
+SECURE_HSTS_SECONDS = 31_536_000 if NOTIFY.https else 0
+# Who looks after the process asks it directly, by http.
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
+# Of a proxy that is not trusted the header does not get here (proxies.py).
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if NOTIFY.trusted_proxies else None
+CSRF_TRUSTED_ORIGINS = [
+    f"https://{f'*{host}' if host.startswith('.') else host}" for host in ALLOWED_HOSTS if NOTIFY.https and host != "*"
+]
+# HSTS for all that is below our host, and in every browser's list: what else lives there is not ours to decide.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 
 # The largest body of any route (an inline bulk, 10 MiB); each API route has its own limit below that.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 10 * 1024 * 1024
@@ -170,6 +221,29 @@ REST_FRAMEWORK = {
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "notifications.api.negotiation.AlwaysJSON",
     "EXCEPTION_HANDLER": "notifications.api.problems.exception_handler",
     "UNAUTHENTICATED_USER": None,
+    "DEFAULT_SCHEMA_CLASS": "notifications.api.schema.inspector.Inspector",
+}
+
+# Where each app says what its part of the API takes and answers (notifications/api/schema).
+NOTIFY_API_DESCRIBED_IN = [
+    "notifications.api.schema.sending.OPERATIONS",
+    "notifications.api.schema.inboxes.OPERATIONS",
+    "notifications.api.schema.privacy.OPERATIONS",
+    "scheduler.api.schema.OPERATIONS",
+    "bulk.api.schema.OPERATIONS",
+    "dlq.api.schema.OPERATIONS",
+    "notify_project.dashboard.schema.OPERATIONS",
+    "notifications.api.schema.standing.OPERATIONS",
+]
+SPECTACULAR_SETTINGS = {
+    "OAS_VERSION": "3.1.0",
+    "TITLE": "Notify",
+    "VERSION": VERSION,
+    "SCHEMA_PATH_PREFIX": "/api/",
+    "PREPROCESSING_HOOKS": ["notifications.api.schema.inspector.of_the_api"],
+    "POSTPROCESSING_HOOKS": ["notifications.api.schema.inspector.complete"],
 }
 
 LOGGING = logs.configure(NOTIFY.log_level, NOTIFY.log_format)
+# sign_in.py tells of failures, in a line with fields.
+LOGGING["loggers"]["axes"] = {"level": "ERROR"}

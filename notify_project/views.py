@@ -33,6 +33,12 @@ dead_letters = staff_page("notify/dead_letters.html")
 processes = staff_page("notify/processes.html")
 
 
+@require_safe
+def api_docs(request: HttpRequest) -> HttpResponse:
+    """The API's description (`/api/schema/`), to read and to try. Open to all, as that is."""
+    return page(request, "notify/api_docs.html")
+
+
 def page(request: HttpRequest, template: str, status: int = HTTPStatus.OK, **context: object) -> HttpResponse:
     """A page that loads its own scripts and styles, speaks to its own server, and does nothing else."""
     response = render(request, template, context, status=status)

@@ -11,9 +11,10 @@ from uuid import UUID
 
 import msgspec
 
-from notifications import events, failpoints, wiring
+from notifications import events, failpoints, tracing, wiring
+from notifications.access.rates import Charge
 from notifications.events import Draft
-from notifications.exceptions import Invalid
+from notifications.exceptions import Invalid, RateExceeded
 from notifications.intake import Answer
 from notifications.stream.once import Once, Pending, Replayed
 from notifications.stream.schedules import Kept, Step
@@ -41,26 +42,21 @@ class _Accepted(msgspec.Struct):
     status: str = "queued"
 
 
-def make(document: bytes, by: str, once: Once | None = None) -> Answer:
-    """Make a schedule of a JSON document; the answer is the schedule. Raises Invalid, IdempotencyConflict, Refused."""
+def make(document: bytes, by: str, once: Once | None = None, charge: Charge | None = None) -> Answer:
+    """Make a schedule of a JSON document; the answer is the schedule. Raises Invalid, IdempotencyConflict, Refused.
+
+    `charge`: what it takes from its caller's rate, 1; nothing, if not said.
+    """
+    charge = charge or Charge()
     try:
         asked = requests.parse(document, wiring.schedules().now_ms(), by)
-    except Invalid:
+        charge.take(1)
+    except (Invalid, RateExceeded):
         if once and (answer := _made_earlier(document, by, once)):
             return answer
         raise
-    made = schedule.new(*_of(asked))
-    body = msgspec.json.encode(shapes.shown(made))
-    failpoints.reach("schedule.parsed")
-    if once is None:
-        wiring.schedules().plan(schedule.to_kept(made))
-        return Answer(body)
-    earlier = wiring.schedules().plan_once(schedule.to_kept(made), once, body)
-    if isinstance(earlier, Pending):
-        _finish(asked, once, earlier.answer)
-    if isinstance(earlier, Pending | Replayed):
-        return Answer(earlier.answer, replayed=True)
-    return Answer(body)
+    with charge.given_back_on_error():
+        return _make(asked, once, charge)
 
 
 def preview(document: bytes, by: str) -> Schedule:
@@ -139,6 +135,22 @@ def of_row(row: Row) -> Schedule:
     last_run_ms = schedule.unix_ms(row.last_run_at) if row.last_run_at else None
     about = msgspec.structs.replace(known.about, runs=row.runs, last_run_ms=last_run_ms)
     return msgspec.structs.replace(known, about=about)
+
+
+def _make(asked: Asked, once: Once | None, charge: Charge) -> Answer:
+    made = schedule.new(*_of(asked))
+    body = msgspec.json.encode(shapes.shown(made))
+    failpoints.reach("schedule.parsed")
+    if once is None:
+        wiring.schedules().plan(schedule.to_kept(made), charge.since)
+        return Answer(body)
+    earlier = wiring.schedules().plan_once(schedule.to_kept(made), once, body, charge.since)
+    if earlier is None:
+        return Answer(body)
+    charge.give_back()
+    if isinstance(earlier, Pending):
+        _finish(asked, once, earlier.answer)
+    return Answer(earlier.answer, replayed=True)
 
 
 def _read(kept: Kept) -> Schedule:
@@ -220,7 +232,7 @@ def _check_stale(known: Schedule, outcome: object) -> None:
 
 
 def _step(known: Schedule, event_id: str) -> Step:
-    event = msgspec.structs.replace(known.event, id=event_id)
+    event = msgspec.structs.replace(known.event, id=event_id, traceparent=tracing.carried())
     return schedule.step(known, schedule.ran_now(known, wiring.schedules().now_ms()), event)
 
 

@@ -4,7 +4,7 @@ from typing import Final
 
 import structlog
 
-from notifications import failpoints, process, reporting
+from notifications import failpoints, metrics, process, reporting
 from notifications.stream import delayed
 from notifications.stream.schedules import Due, Kept, Schedules, Step
 from scheduler import schedule as schedules
@@ -34,6 +34,7 @@ class Planner:
         if moved.events or due.fired or stepped:
             failpoints.reach("scheduler.moved")
             reporting.handled(moved.events + due.fired + stepped)
+            count(due)
             log.debug("scheduler.moved", retries=moved.events, fired=due.fired, recurring=stepped)
         waits = [wait for wait in (moved.next_in_ms, due.next_in_ms) if wait is not None]
         process.pause(_sleep_seconds(min(waits, default=None)))
@@ -48,6 +49,12 @@ class Planner:
         steps = [_following(kept, due.now_ms) for kept in due.again]
         failpoints.reach("scheduler.planned")
         return self._schedules.step(steps)
+
+
+def count(due: Due) -> None:
+    """Note by how much later than due schedules fired. One that comes again counts for each scheduler that saw it."""
+    for late_ms in (*due.late_ms, *(due.now_ms - kept.due_ms for kept in due.again if kept.due_ms is not None)):
+        metrics.late_seconds.observe(max(0, late_ms) / 1000)
 
 
 def _following(kept: Kept, now_ms: int) -> Step:

@@ -5,7 +5,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from notifications import events
+from notifications import events, tracing
 from notifications.events import Draft, Event
 from notifications.stream.schedules import Kept, Kind, Step
 from scheduler import recurrence
@@ -72,7 +72,7 @@ _about_decoder: Final = msgspec.json.Decoder(About)
 def new(draft: Draft, about: About, due_ms: int, schedule_id: str | None = None) -> Schedule:
     """A schedule of a draft, under a fresh id or the one that it was promised."""
     schedule_id = schedule_id or events.new_id(draft.recipient)
-    event = events.accept(draft, schedule_id, source="schedule", source_id=schedule_id)
+    event = _event(draft, schedule_id, about)
     return Schedule("scheduled", 1, due_ms, about, event)
 
 
@@ -104,7 +104,7 @@ def to_kept(schedule: Schedule) -> Kept:
 
 def changed(schedule: Schedule, draft: Draft, about: About, due_ms: int | None) -> Schedule:
     """A schedule with other content and another time."""
-    event = events.accept(draft, schedule.id, source="schedule", source_id=schedule.id)
+    event = _event(draft, schedule.id, about)
     return Schedule(schedule.status, schedule.revision + 1, due_ms, about, event)
 
 
@@ -170,6 +170,12 @@ def moment(unix_milliseconds: int) -> datetime:
 def unix_ms(when: datetime) -> int:
     """A moment as Unix ms; a part of a millisecond counts as a whole one, so that nothing is early."""
     return -((EPOCH - when) // MILLISECOND)
+
+
+def _event(draft: Draft, schedule_id: str, about: About) -> Event:
+    # What comes again for years is no part of the request that it began with.
+    traceparent = None if about.recurrence else tracing.carried()
+    return events.accept(draft, schedule_id, source="schedule", source_id=schedule_id, traceparent=traceparent)
 
 
 def _ran(schedule: Schedule, now_ms: int, due_ms: int | None) -> Schedule:

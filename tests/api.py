@@ -15,6 +15,7 @@ class Api:
     """A producer's client."""
 
     def __init__(self, stack: Stack) -> None:
+        self._secrets = stack.secrets
         self._client = httpx.Client(
             base_url=stack.url, headers={"Authorization": f"Bearer {stack.api_key}"}, timeout=30, trust_env=False
         )
@@ -66,4 +67,5 @@ class Api:
         answer = self.post(f"/api/recipients/{recipient}/token", {"ttl": ttl})
         assert answer.status_code == 200, answer.text
         token: str = answer.json()["token"]
+        self._secrets.add(token)
         return token

@@ -22,7 +22,15 @@ def session_of(stack: Stack, user: str = ADMIN_USER) -> str:
         browser.get(LOGIN)
         typed = {"username": user, "password": ADMIN_PASSWORD, "csrfmiddlewaretoken": browser.cookies["csrftoken"]}
         browser.post(LOGIN, data=typed)
+        stack.secrets.add(browser.cookies[COOKIE])
         return browser.cookies[COOKIE]
+
+
+def ask(stack: Stack, session: str, path: str) -> Any:
+    """What the dashboard's pages ask for, with a session; the JSON of an answer that has to be 200."""
+    answer = httpx.get(f"{stack.url}{path}", headers={"Cookie": f"{COOKIE}={session}"}, trust_env=False, timeout=30)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
 
 
 def connected(url: str, session: str) -> ClientConnection:

@@ -220,6 +220,8 @@ class Stack:
         self.postgresql = ServerHandle(PostgreSQL(self._data))
         self.valkey = ServerHandle(Valkey(folder / "valkey"))
         self.api_key = API_KEY
+        # What no process may write down; whoever gets another one adds it.
+        self.secrets = {API_KEY, SECRET_KEY, ADMIN_PASSWORD}
         self.url = ""
         self.env = clean_environment(
             DATABASE_URL=self.postgresql.url,
@@ -278,10 +280,10 @@ class Stack:
         """Start one DLQ worker."""
         return self.start(manage("dlq_worker"))
 
-    def start(self, command: Sequence[str]) -> Process:
-        """Start any process with the stack's environment, `manage("doctor")` for one."""
+    def start(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> Process:
+        """Start any process, `manage("doctor")` for one, in the stack's environment or another."""
         log = self.folder / f"process-{len(self._processes) + 1}.log"
-        process = Process(command, self.env, log)
+        process = Process(command, self.env if environment is None else environment, log)
         self._processes.append(process)
         return process
 
@@ -313,6 +315,10 @@ class Stack:
         """Make the tables, the administrator and the API key, and keep them for the next stacks."""
         self.manage("migrate", "--noinput", "--verbosity=0")
         self.manage("provision")
+        # As many as a test likes; tests of rates make keys of their own. The mirror is made anew of this.
+        self.sql("UPDATE notifications_apikey SET rate = '999999999/s'")
+        with self.redis() as client:
+            client.flushall()
         self.postgresql.stop()
         PREPARED.keep(self._data)
         self.postgresql.start()
@@ -323,6 +329,8 @@ class Stack:
             if process.returncode is None:
                 process.kill()
             print(f"--- {' '.join(process.command)} ({process.returncode})\n{process.tail()}")
+        told = [process.command for process in self._processes if any(map(process.log().__contains__, self.secrets))]
+        assert not told, f"a secret is in what these wrote: {told}"
 
 
 def _alive(address: Address) -> bool:

@@ -62,9 +62,20 @@ def test_a_value_that_does_not_fit_is_named_with_what_the_variable_takes(name: s
     assert "\n" not in str(caught.value)
 
 
-def test_a_secret_is_not_in_the_message() -> None:
-    with pytest.raises(ConfigurationError) as caught:
-        Configuration.from_environment({"DATABASE_URL": "mysql://user:hunter2@host"})
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DATABASE_URL", "mysql://user:hunter2@host"),
+        ("DATABASE_URL", "postgresql://user:hunter2/x@host/name"),
+        ("DATABASE_URL", "postgresql://user:hunter2#x@host/name"),
+        ("REDIS_URL", "redis://:hunter2/x@host"),
+        ("REDIS_URL", "rediss://:hunter2[x@host"),
+        ("SECRET_KEY", "hunter2"),
+    ],
+)
+def test_a_secret_is_not_in_the_message(name: str, value: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"^{name}: the value given does not fit; it takes") as caught:
+        Configuration.from_environment({name: value})
     assert "hunter2" not in str(caught.value)
 
 
@@ -98,7 +109,7 @@ def start(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
 
 
 WORKER = ("manage.py", "worker")
-WEB = ("-m", "daphne", "-p", "0", "notify_project.asgi:application")
+WEB = ("-m", "notify_project.gateway", "-p", "0")
 
 
 @pytest.mark.parametrize(

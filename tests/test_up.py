@@ -37,7 +37,7 @@ READY = "Notify is running."
 START_SECONDS = 60
 STOP_SECONDS = 10
 MARKS = {
-    "web": "daphne",
+    "web": "notify_project.gateway",
     "worker": "worker",
     "scheduler": "scheduler",
     "dlq_worker": "dlq_worker",

@@ -17,6 +17,7 @@ from bulk.making import Made
 from bulk.recipients import LineError
 from bulk.requests import Content
 from notifications.access.authentication import caller_of
+from notifications.access.rates import Charge
 from notifications.api.base import MEDIA_TYPE, accepted, body_of, once_of
 from notifications.api.query import Bounds, asked
 from notifications.exceptions import Invalid
@@ -79,21 +80,28 @@ def make(request: Request) -> Response:
     media_type = (request.META.get("CONTENT_TYPE") or "").partition(";")[0].strip().lower()
     if media_type not in {LINES, MEDIA_TYPE}:
         raise WrongType
-    answer = (_of_lines if media_type == LINES else _inline)(request, strict=strict)
+    charge = Charge(caller_of(request))
+    answer = (_of_lines if media_type == LINES else _inline)(request, charge, strict=strict)
+    if answer.replayed:
+        charge.give_back()
+        # To tell how the rate stands.
+        charge.take(0)
     job_id = msgspec.json.decode(answer.body, type=Made).id
-    return accepted(answer, reverse("bulk-job", args=[job_id]))
+    return accepted(answer, reverse("bulk-job", args=[job_id]), charge.limits())
 
 
-def _inline(request: Request, *, strict: bool) -> Answer:
+def _inline(request: Request, charge: Charge, *, strict: bool) -> Answer:
     body = body_of(request, MAX_INLINE_BYTES)
     key = once_of(request, body)
     if key and (answer := making.earlier(key)):
         return answer
     content, batch = requests.parse_inline(body, upload.now_ms())
-    return making.make(content, [batch], caller_of(request).shown_as, strict=strict, key=lambda: key)
+    charge.take(1)
+    with charge.given_back_on_error():
+        return making.make(content, [batch], caller_of(request).shown_as, strict=strict, key=lambda: key)
 
 
-def _of_lines(request: Request, *, strict: bool) -> Answer:
+def _of_lines(request: Request, charge: Charge, *, strict: bool) -> Answer:
     stream, key = Stream(request), once_of(request, b"")
     if key and (job := once.find(key)):
         # Whether it is the same request is known when all of it was read.
@@ -102,8 +110,10 @@ def _of_lines(request: Request, *, strict: bool) -> Answer:
         return Answer(once.answer_of(job, stream.sign(key)), replayed=True)
     head, rest = recipients.first_line(stream.blocks())
     batches = recipients.of_lines(rest, line=2)
-    by = caller_of(request).shown_as
-    return making.make(_content(head), batches, by, strict=strict, key=lambda: key and stream.sign(key))
+    content, by = _content(head), caller_of(request).shown_as
+    charge.take(1)
+    with charge.given_back_on_error():
+        return making.make(content, batches, by, strict=strict, key=lambda: key and stream.sign(key))
 
 
 def _content(head: bytes) -> Content:

@@ -52,7 +52,7 @@ def cursor(letter: DeadLetter) -> str:
 
 
 def _chosen(query: Mapping[str, str]) -> QuerySet[DeadLetter]:
-    given = {LOOKUPS[name]: msgspec.convert(query[name], FILTERS[name]) for name in FILTERS.keys() & query.keys()}
+    given = {LOOKUPS[name]: _value(name, query[name]) for name in FILTERS.keys() & query.keys()}
     letters = DeadLetter.objects.filter(**given)
     if "replay" in query:
         letters = letters.filter(replay=UUID(query["replay"]))
@@ -64,6 +64,11 @@ def _chosen(query: Mapping[str, str]) -> QuerySet[DeadLetter]:
             last_failed_at=place.failed_at, pk__gte=place.letter_id
         )
     return letters.order_by("-last_failed_at", "-pk")
+
+
+def _value(name: str, text: str) -> object:
+    # PostgreSQL knows no zone that is more than sixteen hours from UTC.
+    return rules.since(text) if name in {"since", "until"} else msgspec.convert(text, FILTERS[name])
 
 
 def _place(text: str) -> Place | None:

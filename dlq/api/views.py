@@ -133,11 +133,12 @@ class ReplayMany(APIView):
         document, by = body_of(request), caller_of(request).shown_as
         body = parse_body(document, ManyBody)
         criteria = body.criteria()
+        key = once_of(request, document)
         if body.dry_run:
             return Response({"matched": replay.replayable(criteria)[: body.limit].count()})
         return _ordered(
-            once_of(request, document),
-            lambda key: replay.order(criteria, by, body.limit, request=key),
+            key,
+            lambda once: replay.order(criteria, by, body.limit, request=once),
             lambda order: {"id": str(order.pk), "matched": order.letters},
         )
 

@@ -155,7 +155,7 @@ def test_broken_rules_of_a_query_are_named(producer: Caller) -> None:
         assert pointers(producer.get(f"/api/dlq?since={moment}")) == {"/since"}
         assert pointers(producer.get(f"/api/dlq?until={moment}")) == {"/until"}
     assert pointers(producer.get("/api/dlq?reason=nonsense&replay=1")) == {"/reason", "/replay"}
-    for since in ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"):
+    for since in ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "1477-08-05T05:07:20-23:39"):
         assert producer.get(f"/api/dlq?since={since}").status_code == 200
 
 

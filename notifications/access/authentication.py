@@ -62,7 +62,7 @@ def _bearer(credentials: str) -> Principal:
         raise Unavailable("The API key cannot be checked just now.", retry_after=RETRY_SECONDS) from error
     if grant is None:
         raise AuthenticationFailed("The API key is not valid, or no longer.")
-    return Principal(f"key:{grant.id}", f'API key "{grant.name}"', scopes=frozenset(grant.scopes))
+    return Principal(f"key:{grant.id}", f'API key "{grant.name}"', scopes=frozenset(grant.scopes), rate=grant.rate)
 
 
 def _staff(request: Request) -> tuple[Principal, Principal] | None:
@@ -72,5 +72,5 @@ def _staff(request: Request) -> tuple[Principal, Principal] | None:
     user = found[0]
     if not user.is_staff:
         raise PermissionDenied("Only members of staff may use the API with a session.")
-    caller = Principal(f"staff:{user.pk}", user.get_username(), scopes=frozenset(SCOPES))
+    caller = Principal(f"staff:{user.pk}", user.get_username(), scopes=frozenset(SCOPES), staff=True)
     return caller, caller

@@ -1,4 +1,4 @@
-"""What a caller may do, for DRF: one scope a view, or the recipient's own inbox."""
+"""What a caller may do, for DRF: one scope a view, or the recipient's own inbox, or what is for people alone."""
 
 from typing import Any
 
@@ -37,3 +37,13 @@ def scope_or_recipient(needed: Scope) -> type[BasePermission]:
             return caller.recipient is not None and (named is None or caller.owns(named))
 
     return HasScopeOrIsRecipient
+
+
+class IsStaff(BasePermission):
+    """A permission that takes members of staff in a session, and no program, whatever its key may do."""
+
+    message = "This is the dashboard's own, and changes with it. Programs ask under /api/."
+
+    def has_permission(self, request: Request, view: Any) -> bool:  # noqa: ANN401, ARG002 - DRF's signature
+        caller: object = request.auth
+        return isinstance(caller, Principal) and caller.staff

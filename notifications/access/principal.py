@@ -11,13 +11,16 @@ SCOPES: Final[tuple[Scope, ...]] = ("send", "read", "manage")
 class Principal:
     """A caller who is known. `name` is unique and tells callers apart, in idempotency records for one.
 
-    `shown_as` is for people, who read in a record who did it: a user's name, `API key "billing"`.
+    `shown_as` is for people, who read in a record who did it: a user's name, `API key "billing"`. `rate` is how many
+    events it may send, `1000/s`; empty: as many as it likes.
     """
 
     name: str
     shown_as: str
     scopes: frozenset[str] = frozenset()
     recipient: str | None = None
+    staff: bool = False
+    rate: str = ""
 
     # What Django and DRF ask of a user.
     is_authenticated = True

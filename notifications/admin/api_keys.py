@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 
 from notifications.access import keys
 from notifications.access.principal import SCOPES
+from notifications.admin.inboxes import Discreet
 from notifications.models import ApiKey
 
 log = structlog.get_logger("notify.admin")
@@ -74,7 +75,7 @@ class StateFilter(admin.SimpleListFilter):
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(ApiKeyBase):
+class ApiKeyAdmin(Discreet, ApiKeyBase):
     """Keys are made, changed and revoked; never deleted, so that what one did can be told for ever."""
 
     form = ApiKeyForm

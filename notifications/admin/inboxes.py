@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -41,7 +42,19 @@ class BoundedPaginator(AnyPaginator):
         return found
 
 
-class LookOnly(AnyModelAdmin):
+class Discreet(AnyModelAdmin):
+    """Who lacks the permission learns nothing of what exists: Django looks for an object first to show its history."""
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """What was done to an object in the admin."""
+        if not self.has_view_or_change_permission(request):
+            raise PermissionDenied
+        return super().history_view(request, object_id, extra_context)
+
+
+class LookOnly(Discreet):
     """Nobody adds, changes or deletes: what is accepted goes through the pipeline, or not at all."""
 
     actions = None

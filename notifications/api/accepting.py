@@ -9,7 +9,9 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from notifications import intake
+from notifications.access.authentication import caller_of
 from notifications.access.permissions import scope
+from notifications.access.rates import Charge
 from notifications.api.base import MAX_BATCH_BYTES, accepted, body_of, once_of
 
 
@@ -28,9 +30,10 @@ class NotifyOne(APIView):
     def post(self, request: Request) -> Response:
         """202 with the id, under which the notification can be looked up from now on."""
         body = body_of(request)
-        answer = intake.accept_one(body, once_of(request, body))
+        charge = Charge(caller_of(request))
+        answer = intake.accept_one(body, once_of(request, body), charge)
         event_id = _id_decoder.decode(answer.body).id
-        return accepted(answer, location=reverse("notification", args=[event_id]))
+        return accepted(answer, reverse("notification", args=[event_id]), charge.limits())
 
 
 class NotifyBatch(APIView):
@@ -41,4 +44,5 @@ class NotifyBatch(APIView):
     def post(self, request: Request) -> Response:
         """202 with one result an event, in order."""
         body = body_of(request, MAX_BATCH_BYTES)
-        return accepted(intake.accept_batch(body, once_of(request, body)))
+        charge = Charge(caller_of(request))
+        return accepted(intake.accept_batch(body, once_of(request, body), charge), limits=charge.limits())

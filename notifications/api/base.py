@@ -1,6 +1,8 @@
 """What every view shares: the body's bytes, its idempotency key, its query."""
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final, TypeVar, get_args, get_type_hints
 
 import msgspec
@@ -79,9 +81,11 @@ def parse_body(body: bytes, kind: type[S]) -> S:
         raise Invalid([FieldError("", NOT_JSON)]) from None
 
 
-def accepted(answer: intake.Answer, location: str | None = None) -> Response:
-    """202 with an answer of the intake."""
-    headers = {}
+def accepted(
+    answer: intake.Answer, location: str | None = None, limits: Mapping[str, str] = MappingProxyType({})
+) -> Response:
+    """202 with an answer of the intake, and how the caller's rate stands."""
+    headers = dict(limits)
     if location:
         headers["Location"] = location
     if answer.replayed:

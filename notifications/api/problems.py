@@ -15,8 +15,9 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
+from notifications.api import refused
 from notifications.api.throttle import Throttled
-from notifications.exceptions import FieldError, IdempotencyConflict, Invalid, Refused
+from notifications.exceptions import FieldError, IdempotencyConflict, Invalid, RateExceeded, Refused
 
 log = structlog.get_logger("notify.api")
 
@@ -33,6 +34,7 @@ WENT_WRONG: Final = "Something went wrong here; it has been logged."
 def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response:
     """DRF's hook: whatever a view raised, as a problem."""
     set_rollback()
+    refused.count(error)
     for kind, explain in EXPLANATIONS:
         if isinstance(error, kind) and not isinstance(error, OUR_FAULT):
             return problem_response(*explain(error, context["request"].path))
@@ -90,6 +92,10 @@ def _conflict(_error: IdempotencyConflict, _: str) -> Explained:
     return 422, "This Idempotency-Key was used for a request with another body.", [], {}
 
 
+def _over_rate(error: RateExceeded, _: str) -> Explained:
+    return 429, f"{error} Nothing was accepted.", [], {"Retry-After": str(error.retry_after), **error.limits}
+
+
 def _refused(error: Refused, _: str) -> Explained:
     return 503, f"{error} Nothing was accepted.", [], {"Retry-After": str(error.retry_after)}
 
@@ -127,6 +133,7 @@ def _of_drf(error: exceptions.APIException, _: str) -> Explained:
 EXPLANATIONS: Final[tuple[tuple[type[Exception], Callable[[Any, str], Explained]], ...]] = (
     (Invalid, _invalid),
     (IdempotencyConflict, _conflict),
+    (RateExceeded, _over_rate),
     (Refused, _refused),
     (RedisError, _outage),
     (DatabaseError, _outage),

@@ -17,7 +17,7 @@ from django.db import DatabaseError
 from django.http.request import validate_host
 from redis.exceptions import RedisError
 
-from notifications import inbox, representation
+from notifications import inbox, metrics, representation
 from notifications.access import tokens
 from notifications.access.tokens import RecipientToken
 from notifications.live.hub import Hub
@@ -35,8 +35,18 @@ TOO_MANY: Final = 4429
 # Not 1013, which says the same: Daphne sends no code below 3000 but 1000, and breaks off with a traceback instead.
 TRY_LATER: Final = 4503
 
+# What we close for, as a metric tells it; TOO_MANY is one of two.
+REASONS: Final = {
+    UNAUTHENTICATED: "unauthenticated",
+    FOREIGN_ORIGIN: "foreign_origin",
+    TOKEN_EXPIRED: "expired",
+    TRY_LATER: "outage",
+}
+
 MAX_FRAME_CHARACTERS: Final = 64 * 1024
+# What waits for a client that does not read: so many frames, and so much text in them.
 MAX_WAITING_FRAMES: Final = 2000
+MAX_WAITING_CHARACTERS: Final = 4 * 1024 * 1024
 
 
 class FrameError(Exception):
@@ -58,9 +68,10 @@ class InboxConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels h
         super().__init__()
         self._hub: Hub | None = None
         self._waiting: deque[str] = deque()
+        self._waiting_characters = 0
         self._sender: asyncio.Task[None] | None = None
         self._expiry: asyncio.TimerHandle | None = None
-        self._open = False
+        self._open = self._ending = False
 
     async def connect(self) -> None:
         """Let in who may, and say hello before anything else; refusals are close codes, so browsers see them."""
@@ -77,6 +88,14 @@ class InboxConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels h
         self.recipient = token.recipient
         self._expire_with(token)
         await self._begin()
+
+    async def close(self, code: int | None = None, reason: str | None = None) -> None:
+        """Close it, and count why: only a socket that was let in can be slow."""
+        if code == TOO_MANY:
+            metrics.sockets_closed.labels("slow" if self._ending else "too_many").inc()
+        elif code in REASONS:
+            metrics.sockets_closed.labels(REASONS[code]).inc()
+        await super().close(code, reason)
 
     async def disconnect(self, code: int) -> None:  # noqa: ARG002 - Channels' signature
         """Whatever ended the socket: the hub forgets it, and nothing of it is left running."""
@@ -104,11 +123,15 @@ class InboxConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels h
             self._say({"type": "error", "code": "unavailable", "detail": "not possible now; try again soon"})
 
     def deliver(self, text: str) -> None:
-        """Queue a frame. A client that leaves thousands unread is let go: it resumes by `seq` when it can."""
-        if len(self._waiting) >= MAX_WAITING_FRAMES:
+        """Queue a frame. A client that leaves too much unread is let go: it resumes by `seq` when it can."""
+        if self._ending:
+            return
+        characters = self._waiting_characters + len(text)
+        if len(self._waiting) >= MAX_WAITING_FRAMES or characters > MAX_WAITING_CHARACTERS:
             self._end(TOO_MANY)
             return
         self._waiting.append(text)
+        self._waiting_characters = characters
         self._wake()
 
     async def _begin(self) -> None:
@@ -131,8 +154,9 @@ class InboxConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels h
             "seq": state.seq,
             "heartbeat": settings.NOTIFY.heartbeat_seconds,
         }
-        self._waiting.appendleft(representation.frame(hello))
-        self._open = True
+        self._waiting.appendleft(first := representation.frame(hello))
+        self._waiting_characters += len(first)
+        self._open = not self._ending
         self._wake()
 
     def _handlers(self) -> dict[str, Callable[[dict[str, Any]], Awaitable[None]]]:
@@ -177,7 +201,9 @@ class InboxConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels h
         # A socket that is gone while frames wait is no error: `disconnect` follows.
         with contextlib.suppress(OSError, RuntimeError):
             while self._waiting:
-                await self.send(self._waiting.popleft())
+                text = self._waiting.popleft()
+                self._waiting_characters -= len(text)
+                await self.send(text)
         self._sender = None
 
     def _expire_with(self, token: RecipientToken) -> None:
@@ -185,8 +211,9 @@ class InboxConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels h
         self._expiry = asyncio.get_running_loop().call_later(seconds, self._end, TOKEN_EXPIRED)
 
     def _end(self, code: int) -> None:
-        self._open = False
+        self._open, self._ending = False, True
         self._waiting.clear()
+        self._waiting_characters = 0
         self._closing = asyncio.create_task(self.close(code))
 
     def _header(self, name: bytes) -> str:

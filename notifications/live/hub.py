@@ -16,7 +16,7 @@ import structlog
 from channels.layers import get_channel_layer
 from django.conf import settings
 
-from notifications import representation, unread, wiring
+from notifications import following, metrics, representation, unread, wiring
 from notifications.live import presence
 from notifications.live.threads import in_thread
 from notifications.reporting import Sockets
@@ -114,11 +114,14 @@ class Hub:
             del self._sockets[socket.recipient]
             self._turns[self._turn(socket.recipient)].discard(socket.recipient)
 
-    def _deliver(self, recipient: str, text: str) -> None:
+    def _deliver(self, recipient: str, text: str) -> int:
+        """Hand a frame to the sockets it is for; to how many."""
         sockets = tuple(self._sockets.get(recipient, ()))
         self._frames += len(sockets)
+        metrics.frames_delivered.inc(len(sockets))
         for socket in sockets:
             socket.deliver(text)
+        return len(sockets)
 
     async def _receive(self) -> None:
         """Hand what workers send to the sockets it is for, for as long as the process lives."""
@@ -126,8 +129,10 @@ class Hub:
         while True:
             try:
                 message: dict[str, Any] = await layer.receive(self.channel)
-                for recipient, text in message["frames"]:
-                    self._deliver(recipient, text)
+                came_ns = time.time_ns()
+                reached = [self._deliver(recipient, text) for recipient, text in message["frames"]]
+                if traces := message.get("traces"):
+                    following.delivered(traces, reached, came_ns)
             except Exception as error:  # noqa: BLE001 - a gateway outlives whatever one message brings
                 log.warning("gateway.receive_failed", error=repr(error))
                 await asyncio.sleep(RETRY_SECONDS)

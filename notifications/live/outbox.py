@@ -14,6 +14,8 @@ from typing import Any, Final
 import structlog
 from channels.layers import get_channel_layer
 
+from notifications import metrics
+
 log = structlog.get_logger("notify.live")
 
 SEND_SECONDS: Final = 2.0
@@ -59,11 +61,14 @@ class Outbox:
 
     async def _send(self, messages: Sequence[Message]) -> None:
         layer = get_channel_layer()
+        left = list(reversed(messages))
         try:
             async with asyncio.timeout(SEND_SECONDS):
-                for channel, message in messages:
-                    await layer.send(channel, message)
+                while left:
+                    await layer.send(*left[-1])
+                    left.pop()
         except Exception as error:  # noqa: BLE001 - a frame is a hint: whatever stops it, `sync` and `resume` mend it
+            metrics.frames.labels("dropped").inc(sum(len(message.get("frames", ())) for _, message in left))
             self._say(error)
         else:
             self._say(None)

@@ -78,7 +78,7 @@ def changes(shard: int) -> str:
 
 def cancelled(shard: int, schedule_id: str) -> str:
     """STRING, an hour longer than an idempotency record: the schedule was cancelled, and no request that was begun
-    before makes it again. Written by replan.lua."""
+    before makes it again. Written by replan.lua and uproot.lua."""
     return f"notify:{{{shard}}}:cancelled:{schedule_id}"
 
 
@@ -115,6 +115,21 @@ def inbox(shard: int, recipient: str) -> str:
     return f"notify:{{{shard}}}:inbox:{recipient}"
 
 
+def inboxes(shard: int) -> str:
+    """All mirrors of a shard, as a pattern for SCAN; written by nobody."""
+    return inbox(shard, "*")
+
+
+def every_inbox() -> str:
+    """All mirrors, as a pattern for SCAN; written by nobody."""
+    return "notify:{*}:inbox:*"
+
+
+def recipient_of_inbox(name: bytes) -> str:
+    """Whose mirror has this key."""
+    return name.partition(b":inbox:")[2].decode()
+
+
 def intents(shard: int) -> str:
     """ZSET of mark-reads under way: `<token> <recipient>` by the time (ms) it began. What stays in it belongs to a
     process that died between its commit and its mirror; a worker repairs it. Written by unread.py."""
@@ -133,11 +148,46 @@ def api_key(digest: str) -> str:
     return f"notify:{{keys}}:key:{digest}"
 
 
+def rate(caller: str, rate: str) -> str:
+    """STRING, until the rate is whole again: what a caller has had of it, `<Unix microseconds> <parts of one>` (see
+    rate.lua). In a slot of its own, as one caller's events go to all shards. The rate is part of the name, so that
+    another one begins whole. Written by rate.lua."""
+    return f"notify:{{rate:{caller}}}:{rate}"
+
+
+def recipient_rate(shard: int, recipient: str, rate: str) -> str:
+    """STRING, the same of what a recipient was sent. Written by rate.lua."""
+    return f"notify:{{{shard}}}:rate:{rate}:{recipient}"
+
+
 def processes() -> str:
     """HASH of long-running processes: name → `<beat> <start> <state>` (both Unix ms of Redis' clock; `alive` or
     `stopped`) and, in a second line, JSON of register.Report. In one slot of its own, with `timespan`. Written by
     report.lua; whoever reads takes away what is long gone."""
     return "notify:{stats}:processes"
+
+
+def latencies() -> str:
+    """HASH, no expiry: how many events of the lane `live` took how long since the first start, by bucket
+    (register.bucket). Written by report.lua."""
+    return "notify:{stats}:latencies"
+
+
+def drift() -> str:
+    """HASH of what comparing unread counts did since the first start: inboxes `checked`, and `found` to differ. Written
+    by drift.py."""
+    return "notify:{stats}:drift"
+
+
+def drifting() -> str:
+    """STRING, 10 min after the last find: how many inboxes were found to differ since there was none for that long.
+    Written by drift.py."""
+    return "notify:{stats}:drifting"
+
+
+def drift_turn() -> str:
+    """STRING, until the next sample is due: the process that takes this one. Written by drift.py."""
+    return "notify:{stats}:drift-turn"
 
 
 def timespan(number: int) -> str:

@@ -102,7 +102,7 @@ class Register:
 
         Raises RedisError.
         """
-        names = [keys.processes(), keys.timespan(self._present())]
+        names = [keys.processes(), keys.timespan(self._present()), keys.latencies()]
         arguments: list[str | bytes | int] = [self._name, "stopped" if stopped else "alive", age_ms]
         arguments += [msgspec.json.encode(report), KEPT_SECONDS]
         for slot, count in latencies.items():
@@ -166,6 +166,22 @@ def latencies(client: redis.Redis, seconds: int = 30) -> dict[int, int]:
     return merged(span.latencies for span in spans)
 
 
+def latencies_ever(client: redis.Redis) -> dict[int, int]:
+    """The same since the first start. Raises RedisError."""
+    found: Any = client.hgetall(keys.latencies())
+    return {int(number): int(count) for number, count in found.items()}
+
+
+def middle_ms(number: int) -> float:
+    """The geometric middle of a bucket, in milliseconds."""
+    return float(10 ** ((number + 0.5) / BUCKETS_A_DECADE))
+
+
+def upper_seconds(number: int) -> float:
+    """The longest duration of a bucket, in seconds; what took longer than that of LAST_BUCKET is in it, too."""
+    return float(10 ** ((number + 1) / BUCKETS_A_DECADE)) / 1000
+
+
 def merged(several: Iterable[Mapping[int, int]]) -> dict[int, int]:
     """Several counts by bucket, added up."""
     total = Counter[int]()
@@ -187,8 +203,7 @@ def percentile(buckets: Mapping[int, int], share: float) -> float | None:
     for number, count in sorted(buckets.items()):
         rank -= count
         if rank <= 0:
-            # The geometric middle.
-            return float(10 ** ((number + 0.5) / BUCKETS_A_DECADE))
+            return middle_ms(number)
     return None
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 from redis.exceptions import RedisError
 
+from notifications.exceptions import Refused
 from notifications.stream import keys, scripts
 from notifications.stream.client import Shards
 from notifications.stream.clock import ServerClock
@@ -58,13 +59,15 @@ class Step(NamedTuple):
 
 class Due(NamedTuple):
     """What one round of firing did and found: how many fired, those that come again, when the next is due (None: none
-    waits) and the server's time, both in ms, and those that were put off, as this release cannot read them."""
+    waits) and the server's time, both in ms, those that were put off, as this release cannot read them, and by how many
+    ms each that fired was late."""
 
     fired: int
     again: list[Kept]
     next_in_ms: int | None
     now_ms: int
     put_off: Sequence[str] = ()
+    late_ms: Sequence[int] = ()
 
 
 class Change(NamedTuple):
@@ -136,29 +139,34 @@ class Schedules:
             found |= {schedule_id: parse(schedule_id, value, score) for schedule_id, value, score in triples if value}
         return found
 
-    def plan(self, kept: Kept) -> None:
-        """Accept a schedule; accepting it again has no effect."""
-        self._plan(kept)
+    def plan(self, kept: Kept, since: float | None = None) -> None:
+        """Accept a schedule; accepting it again has no effect. `since`: see Timely.run."""
+        self._plan(kept, since=since)
 
-    def plan_once(self, kept: Kept, once: Once, answer: bytes) -> Replayed | Pending | None:
+    def plan_once(self, kept: Kept, once: Once, answer: bytes, since: float | None = None) -> Replayed | Pending | None:
         """Accept a schedule for a request with an idempotency key; None when this call was the first.
 
-        After Pending, `finish` the schedule that is in the answer. Raises IdempotencyConflict.
+        After Pending, `finish` the schedule that is in the answer. Raises IdempotencyConflict; and Refused, which tells
+        whether the reservation stands.
         """
         if self._records.home(once) == self._shards.of_id(kept.id):
-            return self._plan(kept, once, answer)
+            return self._plan(kept, once, answer, since)
         reserved = self._records.reserve(once, answer)
         if reserved is None:
-            self.finish(kept, once, answer)
+            try:
+                self.finish(kept, once, answer, since)
+            except Refused as refused:
+                refused.reserved = True
+                raise
         return reserved
 
     def earlier(self, once: Once) -> Replayed | Pending | None:
         """What an idempotency key was used for. Raises IdempotencyConflict."""
         return self._records.earlier(once)
 
-    def finish(self, kept: Kept, once: Once, answer: bytes) -> None:
+    def finish(self, kept: Kept, once: Once, answer: bytes, since: float | None = None) -> None:
         """Accept the schedule of a reserved request and complete its record."""
-        self._plan(kept)
+        self._plan(kept, since=since)
         self._complete(once, answer)
 
     def change(self, seen: Kept, changed: Kept) -> Outcome:
@@ -193,15 +201,16 @@ class Schedules:
     def fire(self) -> Due:
         """Fire what is due and fires once, at most FIRE_AT_ONCE of each shard, and find what comes again."""
         calls = [(self._names(shard), [FIRE_AT_ONCE]) for shard in self._shards.each()]
-        fired, again, put_off, waits, now = 0, list[Kept](), list[str](), list[int](), 0
-        for count, next_in_ms, now_ms, flat, unreadable in scripts.run_each(self._shards.client, "fire", calls):
+        fired, again, put_off, waits, now, late = 0, list[Kept](), list[str](), list[int](), 0, list[int]()
+        for count, next_in_ms, now_ms, flat, unreadable, by in scripts.run_each(self._shards.client, "fire", calls):
             fired, now = fired + count, max(now, now_ms)
             triples = zip(flat[::3], flat[1::3], flat[2::3], strict=True)
             again += [parse(schedule_id.decode(), value, due) for schedule_id, due, value in triples]
             put_off += [schedule_id.decode() for schedule_id in unreadable]
+            late += by
             if next_in_ms >= 0:
                 waits.append(next_in_ms)
-        return Due(fired, again, min(waits, default=None), now, put_off)
+        return Due(fired, again, min(waits, default=None), now, put_off, late)
 
     def step(self, steps: Iterable[Step]) -> int:
         """Fire occurrences and move their schedules on, each unless somebody else did; returns how many moved."""
@@ -233,6 +242,17 @@ class Schedules:
             scripts.run(self._shards.client, "recorded", names, [0, *ids])
         for entries in _chunks([change.entry_id for change in changes]):
             scripts.run(self._shards.client, "recorded", names, [len(entries), *entries])
+
+    def uproot(self, shard: int, ids: Sequence[str], entries: Sequence[bytes]) -> int:
+        """Remove schedules for good, and entries of the log with them; returns how many schedules were here."""
+        removed = 0
+        names, life = self._names(shard)[:3], self._memory_seconds
+        for chunk in _chunks(ids):
+            notes = [keys.cancelled(shard, schedule_id) for schedule_id in chunk]
+            removed += scripts.run(self._shards.client, "uproot", [*names, *notes], [life, *chunk])
+        for told in _chunks(entries):
+            scripts.run(self._shards.client, "uproot", names, [life, *told])
+        return removed
 
     def waiting(self, shard: int, count: int) -> Iterator[list[str]]:
         """The ids of all that waits in a shard, some `count` at a time; what comes or goes meanwhile may be missing."""
@@ -286,12 +306,15 @@ class Schedules:
         told: Any = self._shards.client.info("server")
         return str(told["run_id"])
 
-    def _plan(self, kept: Kept, once: Once | None = None, answer: bytes = b"") -> Replayed | None:
+    def _plan(
+        self, kept: Kept, once: Once | None = None, answer: bytes = b"", since: float | None = None
+    ) -> Replayed | None:
         shard = self._shards.of_id(kept.id)
         names = [*self._names(shard)[:3], keys.cancelled(shard, kept.id)]
         names, arguments = _with_record(names, shard, once, answer)
         # Once: where the clock jumps, the time that was computed by it is wrong, too.
-        outcome, *rest = self._timely.run("plan", names, [*arguments, kept.id, _due(kept), kept.value], tries=1)
+        arguments += (kept.id, _due(kept), kept.value)
+        outcome, *rest = self._timely.run("plan", names, arguments, tries=1, since=since)
         return answered(outcome, rest)
 
     def _run(self, step: Step, once: Once | None = None, answer: bytes = b"") -> Outcome | Replayed:

@@ -1,5 +1,6 @@
 """Scripts with a deadline: a server that stood still must not accept later what its caller gave up."""
 
+import time
 from typing import Any, Final
 
 import redis
@@ -28,10 +29,22 @@ class Timely:
         """The server's time at the earliest, Unix ms."""
         return self._clock.now_ms()
 
-    def run(self, script: str, names: list[str], arguments: list[str | bytes | int], *, tries: int = 2) -> list[Any]:
-        """Run a script; its answer. Raises Unavailable where the server's clock jumps."""
+    def run(
+        self,
+        script: str,
+        names: list[str],
+        arguments: list[str | bytes | int],
+        *,
+        tries: int = 2,
+        since: float | None = None,
+    ) -> list[Any]:
+        """Run a script; its answer. Raises Unavailable where the server's clock jumps.
+
+        `since`: when the caller began to wait, by time.monotonic(), where this is not the first that it waits for.
+        """
         for _ in range(tries):
-            deadline = self._clock.now_ms() + self._patience_ms
+            waited_ms = 0 if since is None else int((time.monotonic() - since) * 1000)
+            deadline = self._clock.now_ms() + self._patience_ms - waited_ms
             answer: list[Any] = scripts.run(self._client, script, names, [deadline, *arguments])
             if answer[0] != b"late":
                 return answer

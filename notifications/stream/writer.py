@@ -7,7 +7,7 @@ from redis.exceptions import RedisError
 
 from notifications import events
 from notifications.events import Event
-from notifications.exceptions import BacklogFull
+from notifications.exceptions import BacklogFull, Refused
 from notifications.stream import keys
 from notifications.stream.client import Shards
 from notifications.stream.clock import ServerClock
@@ -32,8 +32,8 @@ class Writer:
         self._records = Records(shards)
         self._shard_backlog = -(-max_backlog // shards.count)
 
-    def add(self, batch: list[Event]) -> None:
-        """Accept events: one script a shard. Adding an event again has no effect.
+    def add(self, batch: list[Event], since: float | None = None) -> None:
+        """Accept events: one script a shard. Adding an event again has no effect. `since`: see Timely.run.
 
         Raises BacklogFull, before anything is accepted, when a shard has no room for its part.
         """
@@ -43,32 +43,42 @@ class Writer:
             self._check_room(involved)
             limit = NO_LIMIT
         for shard, members in involved.items():
-            self._accept(shard, members, limit)
+            self._accept(shard, members, limit, since=since)
 
-    def add_once(self, batch: list[Event], once: Once, answer: bytes) -> Replayed | Pending | None:
+    def earlier(self, once: Once) -> Replayed | Pending | None:
+        """What an idempotency key was used for. Raises IdempotencyConflict."""
+        return self._records.earlier(once)
+
+    def add_once(
+        self, batch: list[Event], once: Once, answer: bytes, since: float | None = None
+    ) -> Replayed | Pending | None:
         """Accept events for a request with an idempotency key; None when this call was the first.
 
         Where all of it lies in one shard, record and events are written by one script. Else the record is reserved
         in the key's own shard, the events added, and the record completed; a request that finds a reservation gets
         Pending and goes on under the ids in it (`finish`), which is harmless however often it happens.
-        Raises IdempotencyConflict and BacklogFull.
+        Raises IdempotencyConflict and BacklogFull; `reserved` tells whether the reservation stands.
         """
         home = self._records.home(once)
         involved = self._shards.group(batch, lambda event: event.recipient)
         if set(involved) <= {home}:
-            return self._accept(home, batch, self._shard_backlog, once, answer)
+            return self._accept(home, batch, self._shard_backlog, once, answer, since)
         reserved = self._records.reserve(once, answer)
         if reserved is None:
-            self.finish(batch, once, answer)
+            try:
+                self.finish(batch, once, answer, since)
+            except Refused as refused:
+                refused.reserved = True
+                raise
         return reserved
 
-    def finish(self, batch: list[Event], once: Once, answer: bytes) -> None:
+    def finish(self, batch: list[Event], once: Once, answer: bytes, since: float | None = None) -> None:
         """Add the events of a reserved request and complete its record.
 
         Whatever keeps them from being added, a full backlog too, the reservation stays: another request with the key
         may have added some by now, and only under the reserved ids is adding them again harmless.
         """
-        self.add(batch)
+        self.add(batch, since)
         # All is accepted by now. A record that is left reserved is completed by the next request with its key.
         with suppress(RedisError):
             self._records.complete(once, answer)
@@ -100,8 +110,14 @@ class Writer:
                 raise _full(backlog)
 
     def _accept(
-        self, shard: int, batch: list[Event], limit: int, once: Once | None = None, answer: bytes = b""
-    ) -> Replayed | None:
+        self,
+        shard: int,
+        batch: list[Event],
+        limit: int,
+        once: Once | None = None,
+        answer: bytes = b"",
+        since: float | None = None,
+    ) -> Replayed | Pending | None:
         names = [*self._names(shard), keys.counters(shard)]
         arguments: list[str | bytes | int] = [limit, self._lane, "", "", ""]
         if once:
@@ -109,10 +125,10 @@ class Writer:
             arguments[2:] = [once.fingerprint, answer, once.seconds]
         for event in batch:
             arguments += (event.id, events.encode(event))
-        outcome, *rest = self._timely.run("accept", names, arguments)
+        outcome, *rest = self._timely.run("accept", names, arguments, since=since)
         if outcome == b"full":
             raise _full(rest[0])
-        return answered(outcome, rest)
+        return Pending(rest[0]) if outcome == b"pending" else answered(outcome, rest)
 
     def _names(self, shard: int) -> list[str]:
         others = (keys.lane(shard, other) for other in keys.LANES if other != self._lane)

@@ -207,12 +207,11 @@ def test_without_redis_a_producer_is_told_to_come_back(monkeypatch: Any, produce
 
 
 def test_a_session_counts_for_staff_only_and_writes_need_the_csrf_token() -> None:
-    for name, staff in (("staff", True), ("visitor", False)):
-        User.objects.create_user(name, password="p", is_staff=staff)
+    staff = User.objects.create_user("staff", is_staff=True)
     visitor, careless, staff_client = Client(), Client(enforce_csrf_checks=True), Client()
-    visitor.login(username="visitor", password="p")
-    careless.login(username="staff", password="p")
-    staff_client.login(username="staff", password="p")
+    visitor.force_login(User.objects.create_user("visitor"))
+    careless.force_login(staff)
+    staff_client.force_login(staff)
     for method, path, _ in ROUTES:
         assert status(visitor, method, path) == 403
         assert status(staff_client, method, path) in {200, 202}
@@ -223,9 +222,8 @@ def test_a_session_counts_for_staff_only_and_writes_need_the_csrf_token() -> Non
 
 
 def test_a_bearer_token_decides_alone_even_beside_a_session() -> None:
-    User.objects.create_user("staff", password="p", is_staff=True)
     client = Client(headers={"Authorization": "Bearer " + keys.new_secret()})
-    client.login(username="staff", password="p")
+    client.force_login(User.objects.create_user("staff", is_staff=True))
     assert status(client, "post", "/api/notify") == 401
 
 

@@ -12,7 +12,7 @@ from django.test import Client
 from structlog.testing import capture_logs
 
 from conftest import Caller
-from notifications import events, inbox, store, wiring
+from notifications import dependencies, events, inbox, store, wiring
 from notifications.access import tokens
 from notifications.api.throttle import Throttled
 from notifications.live.announce import Announcer
@@ -305,7 +305,7 @@ def test_health_needs_no_key_and_names_each_dependency(client: Client, monkeypat
     def gone() -> None:
         raise ConnectionError("at redis://user:password@host")
 
-    monkeypatch.setattr("notifications.api.health._ask_redis", gone)
+    monkeypatch.setattr(dependencies, "ASK", {**dependencies.ASK, "redis": gone})
     answer = client.get("/readyz")
     assert answer.status_code == 503
     assert answer.json()["checks"] == {"redis": "ConnectionError", "postgresql": "ok"}

@@ -5,7 +5,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from notifications import wiring
-from notifications.access.permissions import scope
+from notifications.access.permissions import IsStaff
 from notifications.stream import register
 from notify_project.dashboard import frames
 
@@ -13,7 +13,7 @@ from notify_project.dashboard import frames
 class History(APIView):
     """Points, one for five seconds each; what nobody saw is not among them."""
 
-    permission_classes = [scope("read")]
+    permission_classes = [IsStaff]
 
     def get(self, request: Request) -> Response:  # noqa: ARG002 - DRF's signature
         """Oldest first. 503 while Redis does not answer, where they are kept."""

@@ -20,7 +20,7 @@ from dlq.admin import orders
 from dlq.groups import Group
 from dlq.models import DeadLetter, Replay
 from notifications import lookup
-from notifications.access.permissions import scope
+from notifications.access.permissions import IsStaff
 from notifications.representation import timestamp
 from notify_project.dashboard.deadline import TooSlow, limited
 from notify_project.dashboard.lives import TooSlowResponse
@@ -81,7 +81,7 @@ open_groups: Final = OpenGroups()
 class Groups(APIView):
     """What is dead, or ordered and not back in the stream yet, in groups; most that are dead first."""
 
-    permission_classes = [scope("read")]
+    permission_classes = [IsStaff]
 
     def get(self, request: Request) -> Response:  # noqa: ARG002 - DRF's signature
         """`{"dead", "replaying", "newest", "more", "groups": […]}`; all of them, shown or not, are in the numbers."""
@@ -96,7 +96,7 @@ class Groups(APIView):
 class Replays(APIView):
     """The newest orders to replay, without what became of their letters: that may take a while to count."""
 
-    permission_classes = [scope("read")]
+    permission_classes = [IsStaff]
 
     def get(self, request: Request) -> Response:  # noqa: ARG002 - DRF's signature
         """`{"replays": […]}`, newest first; none that took no letter."""
@@ -107,7 +107,7 @@ class Replays(APIView):
 class OneReplay(APIView):
     """What became of an order's letters."""
 
-    permission_classes = [scope("read")]
+    permission_classes = [IsStaff]
 
     def get(self, request: Request, replay_id: UUID) -> Response:  # noqa: ARG002 - DRF's signature
         """The order with `stored`, `dead` and `on_the_way`; of a single letter on its way, where that is, too."""

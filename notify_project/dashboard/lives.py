@@ -10,7 +10,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from notifications import events
-from notifications.access.permissions import scope
+from notifications.access.permissions import IsStaff
 from notifications.api.query import Bounds, asked
 from notifications.exceptions import FieldError, Invalid
 from notify_project.dashboard import search, timeline
@@ -31,7 +31,7 @@ class TooSlowResponse(APIException):
 class OneLife(APIView):
     """A notification and what happened to it."""
 
-    permission_classes = [scope("read")]
+    permission_classes = [IsStaff]
 
     def get(self, request: Request, event_id: UUID) -> Response:  # noqa: ARG002 - DRF's signature
         """The timeline (timeline.py); 404 when it was never accepted."""
@@ -49,7 +49,7 @@ class OneLife(APIView):
 class Search(APIView):
     """Notifications by id, recipient or type, each exact."""
 
-    permission_classes = [scope("read")]
+    permission_classes = [IsStaff]
 
     def get(self, request: Request) -> Response:
         """The newest of them (search.py). Without a `kind`, what `q` can be is tried in turn."""

@@ -2,7 +2,7 @@
 
 A process holds one channel in the group of dashboards (notifications/live/dashboard.py), whatever the number of its
 sockets. A frame is a hint: a browser that reads too slowly misses the oldest, and asks for what it wants to be sure of.
-(Daphne takes every frame at once, so with it another bound holds: who answers no ping is let go within a minute.)
+(Daphne by itself takes every frame at once; our gateway, like other servers, when there is room for it.)
 """
 
 import asyncio
@@ -31,7 +31,7 @@ log = structlog.get_logger("notify.live")
 
 MAX_WAITING_FRAMES: Final = 200
 # How long somebody who signs out elsewhere, or is no member of staff any more, goes on to see frames.
-CHECK_SECONDS: Final = 15.0
+CHECK_SECONDS: Final = 5.0
 RETRY_SECONDS: Final = 1.0
 # So long a new dashboard waits for the gateway to be one of the group.
 JOIN_SECONDS: Final = 1.5

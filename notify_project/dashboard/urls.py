@@ -1,4 +1,4 @@
-"""What the dashboard's pages ask for, under /dashboard/. Not for programs: it changes with the pages."""
+"""What the dashboard's pages ask for, under /dashboard/. Not for programs: for staff in a session."""
 
 from django.urls import URLPattern, path
 

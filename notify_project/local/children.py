@@ -49,14 +49,13 @@ class Kind:
 
 def kinds(*, host: str, port: int, workers: int) -> list[Kind]:
     """Every kind that `up` runs, the servers apart."""
-    # -v 0 is Daphne without an access log; what goes wrong is still told.
-    daphne = ("daphne", "-v", "0", "-b", host, "-p", str(port), "notify_project.asgi:application")
+    gateway = (sys.executable, "-m", "notify_project.gateway", "-b", host, "-p", str(port))
     return [
         Kind("worker", Stage.BACKGROUND, manage("worker"), workers),
         Kind("bulk_worker", Stage.BACKGROUND, manage("bulk_worker")),
         Kind("scheduler", Stage.BACKGROUND, manage("scheduler")),
         Kind("dlq_worker", Stage.BACKGROUND, manage("dlq_worker")),
-        Kind("web", Stage.FRONT, (sys.executable, "-m", *daphne)),
+        Kind("web", Stage.FRONT, gateway),
     ]
 
 

@@ -4,6 +4,7 @@ import fcntl
 import os
 import secrets
 import shlex
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -49,6 +50,13 @@ class DataFolder:
         key = secrets.token_urlsafe(48)
         write_private(path, f"{key}\n")
         return key
+
+    def metrics(self) -> str:
+        """The folder in which the processes keep what they count; what those of an earlier run counted is gone."""
+        path = self.path / "metrics"
+        shutil.rmtree(path, ignore_errors=True)
+        path.mkdir(mode=0o700, exist_ok=True)
+        return str(path)
 
     def recall(self) -> dict[str, str]:
         """What `remember` wrote last; empty when there is nothing, or nothing readable."""

@@ -126,6 +126,9 @@ class Deployment:
         given["SECRET_KEY"] = given.get("SECRET_KEY") or self._folder.secret_key()
         given["ALLOWED_HOSTS"] = given.get("ALLOWED_HOSTS") or self._options.address.allowed_hosts
         given.setdefault("NOTIFY_FAULT_INJECTION", "1")
+        given["NOTIFY_METRICS_DIR"] = given.get("NOTIFY_METRICS_DIR") or self._folder.metrics()
+        # One port is not to be had by all of them; the web tells of all.
+        given.pop("NOTIFY_HEALTH_PORT", None)
 
     def _start_children(self) -> None:
         address = self._options.address

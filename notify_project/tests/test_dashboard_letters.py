@@ -177,7 +177,6 @@ def test_a_replay_that_nobody_ordered_is_not_found(staff: Client) -> None:
 
 
 @pytest.mark.parametrize("path", ["letters", "letters/replays", f"letters/replays/{uuid.UUID(int=7)}"])
-def test_only_who_may_read_is_told(path: str, caller_with: Any) -> None:
-    sender: Caller = caller_with("send")
+def test_nobody_is_told_but_staff_in_a_session(path: str, producer: Caller) -> None:
     assert Client().get(f"/dashboard/{path}").status_code == 401
-    assert sender.get(f"/dashboard/{path}").status_code == 403
+    assert producer.get(f"/dashboard/{path}").status_code == 403

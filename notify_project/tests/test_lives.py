@@ -237,10 +237,10 @@ def test_what_was_never_accepted_is_not_found(staff: Client) -> None:
     assert staff.get(f"/dashboard/lives/{uuid.uuid4()}").status_code == 404
 
 
-def test_nobody_looks_without_being_asked_who_they_are(caller_with: Callable[..., Caller]) -> None:
+def test_nobody_looks_but_staff_in_a_session(producer: Caller) -> None:
     assert Client().get("/dashboard/search", {"q": "alice"}).status_code == 401
-    assert caller_with("send").get("/dashboard/search", {"q": "alice"}).status_code == 403
-    assert caller_with("send").get(f"/dashboard/lives/{uuid.uuid4()}").status_code == 403
+    assert producer.get("/dashboard/search", {"q": "alice"}).status_code == 403
+    assert producer.get(f"/dashboard/lives/{uuid.uuid4()}").status_code == 403
 
 
 def test_a_recipient_is_found_wherever_its_notifications_are(

@@ -6,8 +6,13 @@ import msgspec
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.db import OperationalError
+from django.middleware.security import SecurityMiddleware
 from django.test import Client
+from structlog.testing import capture_logs
 
+from notifications.api.problems import log
+from notifications.api.throttle import Throttled
 from notify_project.views import content_security_policy
 
 PAGES = {
@@ -93,3 +98,21 @@ def test_what_is_not_there_is_a_page_for_people() -> None:
     answer = Client(raise_request_exception=False).get("/nothing")
     assert answer.status_code == 404
     assert "There is nothing here" in answer.content.decode()
+
+
+@pytest.mark.parametrize(("path", "error"), [("/", ValueError), ("/healthz", ValueError), ("/", OperationalError)])
+def test_what_fails_is_a_page_for_people_and_a_line_in_the_log(
+    path: str, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise error("it broke")
+
+    monkeypatch.setattr(Throttled, "warn", lambda _, **fields: log.warning("api.unavailable", **fields))
+    monkeypatch.setattr(SecurityMiddleware, "process_request", fail)
+    with capture_logs() as lines:
+        answer = Client(raise_request_exception=False).get(path)
+    assert answer.status_code == 500
+    (told,) = lines
+    assert (told["event"], told["path"]) == ("web.failed" if error is ValueError else "api.unavailable", path)
+    assert "it broke" in repr(told["exc_info"] if error is ValueError else told["error"])
+    assert "it broke" not in answer.content.decode()

@@ -15,6 +15,7 @@ from rest_framework.views import APIView
 
 from notifications.access.authentication import caller_of
 from notifications.access.permissions import scope
+from notifications.access.rates import Charge
 from notifications.api.base import accepted, body_of, once_of
 from notifications.api.query import Bounds, asked
 from scheduler import door, shapes
@@ -58,11 +59,15 @@ class Schedules(APIView):
         """201 with the schedule; with `preview`, 200 with what it would be, and nothing is made."""
         count = _preview(request)
         body, by = body_of(request), caller_of(request).shown_as
+        # What is previewed is not made, and yet its key may be none.
+        once = once_of(request, body)
         if count:
             known = door.preview(body, by)
             return Response({**_shown(known, count), "id": None})
-        answer = door.make(body, by, once_of(request, body))
-        response = accepted(answer, reverse("schedule", args=[msgspec.json.decode(answer.body, type=_WithId).id]))
+        charge = Charge(caller_of(request))
+        answer = door.make(body, by, once, charge)
+        location = reverse("schedule", args=[msgspec.json.decode(answer.body, type=_WithId).id])
+        response = accepted(answer, location, charge.limits())
         response.status_code = 201
         return response
 

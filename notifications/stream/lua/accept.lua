@@ -13,8 +13,9 @@
 -- ARGV[6]  the record's life, in seconds              } has no key
 -- ARGV[7…] pairs of event id and event payload
 --
--- Returns {'accepted'}, {'replayed', first answer}, {'conflict'} (same key, other request), {'full', backlog} or
--- {'late'}. An id that is in flight already is not added again, so a repeated call has one effect.
+-- Returns {'accepted'}, {'replayed', first answer}, {'pending', answer} (somebody began this request, with more in other
+-- shards: finish it under the ids in the answer), {'conflict'} (same key, other request), {'full', backlog} or {'late'}.
+-- An id that is in flight already is not added again, so a repeated call has one effect.
 local time = redis.call('TIME')
 if time[1] * 1000 + math.floor(time[2] / 1000) > tonumber(ARGV[1]) then
   return {'late'}
@@ -27,7 +28,7 @@ if record then
     if string.sub(known, 1, 32) ~= ARGV[4] then
       return {'conflict'}
     end
-    return {'replayed', string.sub(known, 34)}
+    return {string.sub(known, 33, 33) == 'P' and 'pending' or 'replayed', string.sub(known, 34)}
   end
 end
 

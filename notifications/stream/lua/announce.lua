@@ -8,7 +8,8 @@
 -- Returns one flat list: for each recipient with sockets its number (1…n), then its gateways, then ''.
 --
 -- A mirror that exists is replaced by a newer version, never by an older one. A lease is removed: the reader that
--- holds it may have read PostgreSQL before this commit, so it must not fill. Absent stays absent.
+-- holds it may have read PostgreSQL before this commit, so it must not fill. Absent stays absent. Version 0 says that
+-- there is no inbox (any more): its mirror goes, as the next inbox of that name begins with version 1.
 --
 -- It runs in a Redis that is full, too: what stands after it in the worker's batch is what empties Redis.
 local n = #ARGV
@@ -17,9 +18,10 @@ for i = 1, n do
   local mirror = mirrors[i]
   if mirror then
     local version = tonumber(string.match(mirror, '^%d+'))
-    if not version then
+    local committed = tonumber(string.match(ARGV[i], '^%d+'))
+    if not version or committed == 0 then
       redis.call('DEL', KEYS[i])
-    elseif tonumber(string.match(ARGV[i], '^%d+')) > version then
+    elseif committed > version then
       redis.call('SET', KEYS[i], ARGV[i], 'KEEPTTL')
     end
   end

@@ -9,15 +9,15 @@
 -- KEYS[6]  counters (HASH)
 -- ARGV[1]  how many at most
 --
--- Returns {fired, milliseconds until the next one is due (-1 where none waits), now, {id, due, schedule, id, …}, {id, …}}:
--- the first list is of those that come again, the second of those that this release cannot read, which are put off for
--- a minute. Due is what this server's clock says. Any number of schedulers may run: what one fired, the next does not
+-- Returns {fired, milliseconds until the next one is due (-1 where none waits), now, {id, due, schedule, id, …}, {id, …},
+-- {late, …}}: the first list is of those that come again, the second of those that this release cannot read, which are
+-- put off for a minute, the third of by how many milliseconds those were late that fired. Due is what this server's clock says. Any number of schedulers may run: what one fired, the next does not
 -- find. A fired schedule stays in the HASH until its firing is recorded in PostgreSQL.
 local PUT_OFF_MS = 60000
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'WITHSCORES', 'LIMIT', 0, ARGV[1])
-local again, gone, fired, states, unreadable = {}, {}, {}, {}, {}
+local again, gone, fired, states, unreadable, late = {}, {}, {}, {}, {}, {}
 local ids = {}
 for i = 1, #due, 2 do ids[#ids + 1] = due[i] end
 local values = #ids > 0 and redis.call('HMGET', KEYS[2], unpack(ids)) or {}
@@ -32,6 +32,7 @@ for i, id in ipairs(ids) do
   elseif kind == 'once' then
     gone[#gone + 1] = id
     fired[#fired + 1] = id .. ' ' .. revision
+    late[#late + 1] = now - tonumber(due[2 * i])
     -- What is in flight already came back from a record that was behind (restore.lua).
     if redis.call('HEXISTS', KEYS[5], id) == 0 then
       local entry = redis.call('XADD', KEYS[4], '*', 'event', payload)
@@ -58,4 +59,4 @@ end
 
 local following = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
 local next_in = #following > 0 and math.max(0, math.ceil(tonumber(following[2]) - now)) or -1
-return {#fired, next_in, now, again, unreadable}
+return {#fired, next_in, now, again, unreadable, late}

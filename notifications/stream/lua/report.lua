@@ -3,6 +3,7 @@
 --
 -- KEYS[1]  processes (HASH name → '<beat ms> <start ms> <state>\n<report>')
 -- KEYS[2]  the present timespan (HASH)
+-- KEYS[3]  latencies since the first start (HASH)
 -- ARGV[1]  the process' name
 -- ARGV[2]  its state, 'alive' or 'stopped'
 -- ARGV[3]  how long ago it started, in milliseconds
@@ -13,7 +14,7 @@
 -- Returns {now, 1 where the timespan has the totals of the counters, else 0}. Now, start and beat are Unix milliseconds
 -- of this server's clock.
 --
--- It runs in a Redis that is full, too: who works is not dead, and what it writes is bounded and expires.
+-- It runs in a Redis that is full, too: who works is not dead, and what it writes is bounded, or expires.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local known = redis.call('HGET', KEYS[1], ARGV[1])
@@ -21,6 +22,7 @@ local start = known and string.match(known, '^%d+ (%d+) ') or string.format('%.0
 redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f %s %s\n%s', now, start, ARGV[2], ARGV[4]))
 for i = 6, #ARGV, 2 do
   redis.call('HINCRBY', KEYS[2], 'l' .. ARGV[i], ARGV[i + 1])
+  redis.call('HINCRBY', KEYS[3], ARGV[i], ARGV[i + 1])
 end
 if #ARGV > 5 then redis.call('EXPIRE', KEYS[2], ARGV[5]) end
 return {now, redis.call('HEXISTS', KEYS[2], 'totals')}

@@ -6,6 +6,10 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from notifications import process, wiring
+from notifications.drift import Drift
+from notifications.live.announce import Announcer
+from notifications.live.outbox import Outbox
+from notifications.retention import Retention
 from scheduler.planner import Planner
 from scheduler.recorder import Recorder
 
@@ -21,4 +25,8 @@ class Command(BaseCommand):
         settings.NOTIFY.require("database_url", "redis_url")
         process.single_connection()
         schedules = wiring.patient_schedules()
-        process.run("scheduler", Planner(schedules), Recorder(schedules))
+        shards = wiring.patient_shards()
+        retention = Retention(shards, Announcer(shards, Outbox()))
+        sample = settings.NOTIFY.drift_sample
+        drift = [Drift(shards, per_minute=sample)] if sample else []
+        process.run("scheduler", Planner(schedules), Recorder(schedules), retention, *drift)
