@@ -1,11 +1,13 @@
 """Fixtures for every test: clean servers, and callers of the API."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import hypothesis
 import pytest
 from django.conf import settings
 from django.test import Client
+from whitenoise.middleware import WhiteNoiseMiddleware
 
 from notifications import events, wiring
 from notifications.access import keys
@@ -25,6 +27,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """First the files whose tests take long: several run at a time, and what is short fills the gaps at the end."""
     crossing = config.rootpath / "tests"
     items.sort(key=lambda item: crossing not in item.path.parents)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _static_files_looked_up_once() -> Iterator[None]:
+    """Each of Django's test clients makes the middleware anew, and that looks at every static file: once is enough."""
+    look_up = WhiteNoiseMiddleware.add_files_from_finders
+    found: dict[str, Any] = {}
+
+    def look_up_once(self: WhiteNoiseMiddleware) -> None:
+        if not found:
+            look_up(self)
+            found.update(self.files)
+        self.files = dict(found)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(WhiteNoiseMiddleware, "add_files_from_finders", look_up_once)
+        yield
 
 
 @pytest.fixture(autouse=True)
