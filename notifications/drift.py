@@ -95,9 +95,13 @@ class Drift:
         self._judge_at = 0.0
         self._cursor = 0
         self._owed = False
+        self._rest = 0.0
 
     def step(self) -> None:
         """Judge the suspects whose time has come; compare a sample where it is this process' turn."""
+        process.pause(self._rest)
+        # An outage has waits of its own, and is over, and said to be, as soon as this works again.
+        self._rest = 0.0
         if self._suspects and time.monotonic() >= self._judge_at:
             self.judge()
         # A turn that an outage spoils is still this process'.
@@ -107,7 +111,7 @@ class Drift:
             self._owed = False
         # Its connection is of use for a moment in a quarter of a minute.
         connections.close_all()
-        process.pause(LOOK_SECONDS)
+        self._rest = LOOK_SECONDS
 
     def beat(self) -> None:
         """Nothing is held."""

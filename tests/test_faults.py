@@ -73,7 +73,7 @@ def test_workers_killed_again_and_again_lose_and_double_nothing(own_stack: Stack
         accepted: list[str] = []
         for round_number in range(6):
             stored = truth.rows(own_stack)
-            accepted += api.notify_all([random.choice(recipients) for _ in range(3000)])  # noqa: S311
+            accepted += api.notify_all([random.choice(recipients) for _ in range(1500)])  # noqa: S311
             wait_until(lambda before=stored: truth.rows(own_stack) > before, message="nobody works")  # type: ignore[misc]
             workers[round_number % 2].kill()
             workers[round_number % 2] = own_stack.start_worker()

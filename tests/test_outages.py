@@ -1,9 +1,11 @@
 """Servers that are away: nobody's failure. No attempt is spent, no letter written, and work goes on by itself."""
 
 import os
+import re
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,10 +34,10 @@ RECIPIENTS = [f"r{number}" for number in range(20)]
 
 
 def one_line_a_change(process: Process, outages: int) -> bool:
-    """Whether a process said the beginning and the end of each outage that it met once, and had no traceback."""
+    """Whether each duty of a process said the beginning and the end of each outage that it met once; no traceback."""
     log = process.log()
-    began, over = log.count("process.outage "), log.count("process.outage_over")
-    return began == over <= outages and "Traceback" not in log
+    began, over = (Counter(re.findall(rf"{action} .*duty=(\w+)", log)) for action in ("outage", "outage_over"))
+    return began == over and all(times <= outages for times in began.values()) and "Traceback" not in log
 
 
 def flows_again(stack: Stack) -> float:

@@ -169,7 +169,7 @@ def test_a_redis_as_it_was_earlier_gets_back_what_was_cancelled_and_edited_since
     """An old backup, or a fail-over to a replica that was behind; of which the log may hold what is recorded by now."""
     name = f"older-{with_log}"
     with Api(stack) as api:
-        due_ms = schedules.now_ms() + 3500
+        due_ms = schedules.now_ms() + 6000
         planned = plan_many(schedules, name, [due_ms] * 3)
         cancelled, edited, _ = planned
         older, log = schedules.look_many(planned), log_of(schedules)

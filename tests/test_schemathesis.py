@@ -22,7 +22,7 @@ from tests.stack import Stack, wait_until
 pytestmark = pytest.mark.one_shard_is_enough
 
 # For a long look: NOTIFY_EXAMPLES=500.
-EXAMPLES: Final = os.environ.get("NOTIFY_EXAMPLES", "8")
+EXAMPLES: Final = os.environ.get("NOTIFY_EXAMPLES", "5")
 OF_EACH: Final = 20
 EVENT: Final = {"recipient": "alice", "type": "test", "title": "A title"}
 COMMAND: Final = (sys.executable, "-m", "schemathesis.cli", "run")
