@@ -34,7 +34,7 @@ from tests.test_schedules import stack as stack  # noqa: PLC0414 - a fixture
 DAY_MS = 24 * 3600 * 1000
 ONCE, RECURRING = 800, 200
 # Longer than a loaded machine takes to plan and record them all.
-AHEAD_MS = 3500
+AHEAD_MS = 8000
 
 
 @pytest.fixture(autouse=True)
