@@ -31,8 +31,8 @@ format: .venv/.dev ## let ruff format and mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: .venv/.dev ## the worker against the floor, side by side (see benchmarks/README.md)
-	$(BIN)/python -m benchmarks.worker $(ARGS)
+bench: .venv/.dev .venv-bench/.done benchmarks/express/node_modules/.done ## everything that is measured, side by side   (make bench ARGS="--only worker,accept")
+	$(BIN)/python -m benchmarks $(ARGS)
 
 chaos: .venv/.dev ## break everything at random for ten minutes, then look for every 202   (make chaos MINUTES=3 SEED=7)
 	@$(BIN)/python -m tests.chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
@@ -45,9 +45,11 @@ requirements: .venv/.dev ## pin anew what requirements*.in ask for
 		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file requirements-tracing.txt requirements-tracing.in
 	CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/pip-compile --quiet --strip-extras --upgrade \
 		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file requirements-dev.txt requirements-dev.in
+	CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/pip-compile --quiet --strip-extras --upgrade \
+		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file requirements-bench.txt requirements-bench.in
 
 clean: ## remove .venv and caches; var/, the data, stays
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-bench benchmarks/express/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Notify needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Name another one: make PYTHON=python3.12")'
@@ -59,4 +61,15 @@ clean: ## remove .venv and caches; var/, the data, stays
 
 .venv/.dev: requirements-dev.txt .venv/.run
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+# Those whom `make bench` measures us against: in places of their own, so that nothing of theirs is where Notify runs.
+.venv-bench/.done: requirements-bench.txt | .venv/bin/python
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
+	@touch $@
+
+# Without Node.js the benchmark leaves Express out, and says so.
+benchmarks/express/node_modules/.done: benchmarks/express/package-lock.json
+	@command -v npm >/dev/null && npm ci --silent --no-audit --no-fund --prefix benchmarks/express || mkdir -p $(@D)
 	@touch $@
