@@ -12,7 +12,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Annotated, Any, Final, Literal, get_args, get_type_hints
 
 import msgspec
@@ -147,9 +147,14 @@ def parse(document: bytes | msgspec.Raw, *, at: str = "") -> Draft:
         draft = _draft_decoder.decode(document)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise Invalid(_explain(document, at)) from None
+    check(draft, at=at)
+    return draft
+
+
+def check(draft: Draft, *, at: str = "") -> None:
+    """The rules that no type can say, of a draft that was decoded as one. Raises Invalid."""
     if errors := _data_errors(draft.data, at):
         raise Invalid(errors)
-    return draft
 
 
 def accept(
@@ -208,6 +213,15 @@ def new_id(recipient: str) -> str:
     The last 16 bits are the recipient's CRC-16, so that an id alone tells its shard (`route_of`).
     """
     return _id(time.time_ns() // 1_000_000, int.from_bytes(os.urandom(10), "big"), recipient)
+
+
+def new_ids(recipients: Sequence[str]) -> list[str]:
+    """A fresh id for each recipient of a batch, from one look at the clock and one at the system's randomness."""
+    now_ms, bits = time.time_ns() // 1_000_000, os.urandom(10 * len(recipients))
+    return [
+        _id(now_ms, int.from_bytes(bits[10 * number : 10 * number + 10], "big"), recipient)
+        for number, recipient in enumerate(recipients)
+    ]
 
 
 def new_id_beside(event_id: str) -> str:

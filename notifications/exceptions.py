@@ -41,6 +41,10 @@ class Refused(NotifyError):
         super().__init__(detail)
 
 
+class CallerChanged(NotifyError):
+    """The caller is not, or not for certain, as this process saw it last. Nothing was done: look, and begin anew."""
+
+
 class BacklogFull(Refused):
     """More events wait than `NOTIFY_MAX_BACKLOG` allows."""
 

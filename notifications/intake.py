@@ -4,7 +4,7 @@ It touches Redis only: what it accepts is on disk there, and PostgreSQL may be d
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -13,7 +13,7 @@ from django.conf import settings
 from notifications import events, failpoints, faults, metrics, reporting, tracing, wiring
 from notifications.access.rates import Charge
 from notifications.events import Draft, Event
-from notifications.exceptions import FieldError, Invalid, RateExceeded
+from notifications.exceptions import CallerChanged, FieldError, Invalid, RateExceeded
 from notifications.stream.keys import Lane
 from notifications.stream.once import Once, Pending, Replayed
 
@@ -53,11 +53,18 @@ class _BatchRequest(msgspec.Struct, forbid_unknown_fields=True):
     notifications: list[msgspec.Raw]
 
 
+class _ValidBatch(msgspec.Struct, forbid_unknown_fields=True):
+    notifications: list[Draft]
+
+
 class _Ids(msgspec.Struct):
     """The ids in an answer, single or batch, whichever it is."""
 
     id: str | None = None
     results: "list[_Ids]" = []
+
+
+_valid_batch_decoder: Final = msgspec.json.Decoder(_ValidBatch)
 
 
 def parse(document: bytes | msgspec.Raw, *, at: str = "") -> Draft:
@@ -86,6 +93,9 @@ def accept_one(document: bytes, once: Once | None = None, charge: Charge | None 
     draft = parse(document)
     event_id = events.new_id(draft.recipient)
     charge = charge or Charge()
+    body = msgspec.json.encode(Accepted(event_id))
+    if charge.toll:
+        return _admit([draft], [event_id], body, once, charge)
     with charge.given_back_on_error():
         try:
             charge.take(1)
@@ -94,7 +104,7 @@ def accept_one(document: bytes, once: Once | None = None, charge: Charge | None 
             if answer := _earlier([draft], once):
                 return answer
             raise
-        return _accept([draft], [event_id], msgspec.json.encode(Accepted(event_id)), once, charge)
+        return _accept([draft], [event_id], body, once, charge)
 
 
 def accept_batch(document: bytes, once: Once | None = None, charge: Charge | None = None) -> Answer:
@@ -102,8 +112,10 @@ def accept_batch(document: bytes, once: Once | None = None, charge: Charge | Non
 
     So are those whose recipient's rate has no room left. What the caller's rate has no room for is refused as a whole.
     """
-    parsed = [_parsed(part, number) for number, part in enumerate(_parts(document))]
+    parsed = _parse_batch(document)
     charge = charge or Charge()
+    if charge.toll:
+        return _admit(parsed, *_answer(parsed, charge), once, charge)
     with charge.given_back_on_error():
         try:
             charge.take(sum(isinstance(one, Draft) for one in parsed))
@@ -111,10 +123,8 @@ def accept_batch(document: bytes, once: Once | None = None, charge: Charge | Non
             if answer := _earlier(parsed, once):
                 return answer
             raise
-        results = _results(parsed, charge)
-        ids = [result.id if isinstance(result, Accepted) else None for result in results]
-        count = len(ids) - ids.count(None)
-        body = msgspec.json.encode(BatchAnswer(count, len(ids) - count, results))
+        ids, body = _answer(parsed, charge)
+        _count_invalid(parsed)
         return _accept(parsed, ids, body, once, charge)
 
 
@@ -133,26 +143,59 @@ def readmit(batch: list[Event], lane: Lane = "live") -> None:
     wiring.writer(lane).readmit(batch)
 
 
-def _parsed(part: msgspec.Raw, number: int) -> Draft | Rejected:
+def _parse_batch(document: bytes) -> list[Draft | Rejected]:
+    """Each event of a batch, or why it is rejected. Raises Invalid where the batch itself is."""
     try:
-        return parse(part, at=f"/notifications/{number}")
+        drafts = _valid_batch_decoder.decode(document).notifications
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        # Something is wrong with one of them, or with all: each is looked at by itself.
+        return [_or_rejected(parse, part, number) for number, part in enumerate(_parts(document))]
+    _check_count(drafts)
+    return [_or_rejected(_checked, draft, number) for number, draft in enumerate(drafts)]
+
+
+def _or_rejected(check: Callable[..., Draft], what: msgspec.Raw | Draft, number: int) -> Draft | Rejected:
+    try:
+        return check(what, at=f"/notifications/{number}")
     except Invalid as invalid:
         return Rejected(invalid.errors)
 
 
+def _checked(draft: Draft, *, at: str) -> Draft:
+    """A draft that is decoded already, with the rules that `parse` checks besides. Raises Invalid."""
+    events.check(draft, at=at)
+    faults.check(draft, at)
+    return draft
+
+
+def _answer(parsed: list[Draft | Rejected], charge: Charge) -> tuple[list[str | None], bytes]:
+    """The ids of a batch's events, None of what is rejected; and the answer that tells them."""
+    results = _results(parsed, charge)
+    ids = [result.id if isinstance(result, Accepted) else None for result in results]
+    count = len(ids) - ids.count(None)
+    return ids, msgspec.json.encode(BatchAnswer(count, len(ids) - count, results))
+
+
+def _count_invalid(parsed: Sequence[Draft | Rejected]) -> None:
+    if rejected := sum(isinstance(one, Rejected) for one in parsed):
+        metrics.refused.labels("invalid").inc(rejected)
+
+
 def _results(parsed: list[Draft | Rejected], charge: Charge) -> list[Accepted | Rejected]:
     """What becomes of each event of a batch; those are rejected, too, that their recipients have no room for."""
-    full = iter(charge.take_each([draft.recipient for draft in parsed if isinstance(draft, Draft)]))
+    recipients = [draft.recipient for draft in parsed if isinstance(draft, Draft)]
+    full, ids = iter(charge.take_each(recipients)), iter(events.new_ids(recipients))
     results: list[Accepted | Rejected] = []
     for number, one in enumerate(parsed):
         if isinstance(one, Rejected):
-            metrics.refused.labels("invalid").inc()
             results.append(one)
-        elif detail := next(full):
+            continue
+        event_id, detail = next(ids), next(full)
+        if detail:
             metrics.refused.labels("recipient_rate").inc()
             results.append(Rejected([FieldError(f"/notifications/{number}/recipient", detail)]))
         else:
-            results.append(Accepted(events.new_id(one.recipient)))
+            results.append(Accepted(event_id))
     return results
 
 
@@ -167,6 +210,28 @@ def _accept(
     elif earlier := wiring.writer().add_once(batch, once, body, charge.since):
         charge.give_back()
         return _again(parsed, once, earlier)
+    reporting.handled(len(batch))
+    return Answer(body)
+
+
+def _admit(
+    parsed: Sequence[Draft | Rejected], ids: Sequence[str | None], body: bytes, once: Once | None, charge: Charge
+) -> Answer:
+    """Accept where one script looks after the caller and its rate as well. Raises CallerChanged where that has to be
+    done beforehand, as there is more to say of either."""
+    batch = _events(parsed, ids)
+    if charge.toll is None or not charge.fits(len(batch)):
+        raise CallerChanged
+    failpoints.reach("intake.parsed")
+    earlier, standing = wiring.writer().admit(batch, charge.toll, once, body)
+    if once and earlier:
+        charge.stands(standing)
+        _count_invalid(parsed)
+        return _again(parsed, once, earlier)
+    charge.taken(len(batch), standing)
+    _count_invalid(parsed)
+    if once is None:
+        failpoints.reach("intake.accepted")
     reporting.handled(len(batch))
     return Answer(body)
 
@@ -206,9 +271,13 @@ def _parts(document: bytes) -> list[msgspec.Raw]:
         raise Invalid([FieldError(*_batch_fault(str(error)))]) from None
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise Invalid([FieldError("", events.NOT_JSON)]) from None
-    if not 1 <= len(parts) <= MAX_BATCH:
-        raise Invalid([FieldError("/notifications", f"must have 1 to {MAX_BATCH} events")])
+    _check_count(parts)
     return parts
+
+
+def _check_count(batch: Sequence[object]) -> None:
+    if not 1 <= len(batch) <= MAX_BATCH:
+        raise Invalid([FieldError("/notifications", f"must have 1 to {MAX_BATCH} events")])
 
 
 def _batch_fault(error: str) -> tuple[str, str]:

@@ -25,6 +25,8 @@ admin.autodiscover()
 OUTAGES: Final = (OperationalError, InterfaceError, RedisError)
 
 urlpatterns = [
+    # First, as it is asked for most.
+    path("api/notify", include("notifications.api.accepting_urls")),
     path("", views.flow, name="flow"),
     path("lives/", views.lives, name="lives"),
     path("inbox/", views.inbox, name="inbox"),

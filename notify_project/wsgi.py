@@ -1,11 +1,13 @@
 """HTTP alone, under any WSGI server: `notify_project.wsgi:application`."""
 
 import os
-from typing import Any, Final
+from collections.abc import Callable, Iterable
+from typing import Any, Final, cast
 
 import django
 from django.conf import settings
 from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
+from django.http import HttpResponse
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "notify_project.settings")
 settings.NOTIFY.require("database_url", "redis_url", "secret_key")
@@ -36,6 +38,23 @@ class Handler(WSGIHandler):
     request_class = ChunkedRequest
 
 
+def in_one_piece(application: reports.WsgiApplication) -> reports.WsgiApplication:
+    """The application, whose answers are lists where they are there as a whole.
+
+    Of anything else a server asks for one piece after another, and waits each time until this process' threads let it.
+    """
+
+    def answering(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        response: Any = application(environ, start_response)
+        if not isinstance(response, HttpResponse):
+            return cast("Iterable[bytes]", response)
+        whole = [response.content]
+        response.close()
+        return whole
+
+    return answering
+
+
 tracing.start("web", process.consumer_name())
-application = reports.of_wsgi(Handler())
+application = reports.of_wsgi(in_one_piece(Handler()))
 collector.spare()

@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from notifications import wiring
 from notifications.access.models import ApiKey
-from notifications.access.principal import SCOPES, Scope
+from notifications.access.principal import SCOPES, Scope, Seen
 from notifications.stream import keys, scripts
 
 PREFIX: Final = "nk_"
@@ -29,6 +29,9 @@ SHOWN_CHARACTERS: Final = 9
 
 RATE: Final = re.compile(r"[1-9][0-9]{0,8}/[smhd]")
 RATE_RULE: Final = "must be a number and a unit of time: 1000/s, 20/m, 500/h, 10000/d"
+
+# So many keys a process remembers; with one more it forgets them, and learns anew those that are used.
+MOST_REMEMBERED: Final = 1000
 
 
 class Grant(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -42,6 +45,7 @@ class Grant(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 _grant_decoder = msgspec.json.Decoder(Grant)
+_remembered: Final[dict[str, tuple[Grant, Seen]]] = {}
 
 
 def new_secret() -> str:
@@ -88,9 +92,20 @@ def find(secret: str) -> Grant | None:
     if not well_formed(secret):
         return None
     key_digest = digest(secret)
-    mirrored = wiring.shards().client.get(keys.api_key(key_digest))
+    name = keys.api_key(key_digest)
+    mirrored: Any = wiring.shards().client.get(name)
     grant = _grant_decoder.decode(mirrored) if mirrored else _from_database(key_digest)
-    return None if grant is None or grant.revoked else grant
+    if grant is None or grant.revoked:
+        _remembered.pop(key_digest, None)
+        return None
+    if mirrored:
+        _remember(key_digest, grant, Seen(name, mirrored))
+    return grant
+
+
+def remembered(secret: str) -> tuple[Grant, Seen] | None:
+    """What a key might do when this process looked last, which nobody may be told before it is known to hold still."""
+    return _remembered.get(digest(secret))
 
 
 def mirror(key: ApiKey) -> None:
@@ -129,6 +144,12 @@ def _check(random: str) -> str:
         value, digit = divmod(value, len(ALPHABET))
         characters += ALPHABET[digit]
     return characters
+
+
+def _remember(key_digest: str, grant: Grant, seen: Seen) -> None:
+    if len(_remembered) >= MOST_REMEMBERED and key_digest not in _remembered:
+        _remembered.clear()
+    _remembered[key_digest] = (grant, seen)
 
 
 def _from_database(key_digest: str) -> Grant | None:

@@ -15,13 +15,18 @@ from redis.exceptions import RedisError
 from notifications import wiring
 from notifications.access.principal import Principal
 from notifications.exceptions import FieldError, Invalid, RateExceeded, RecipientRateExceeded, Refused
-from notifications.stream import rates
-from notifications.stream.rates import Rate, Standing
+from notifications.stream import keys, rates
+from notifications.stream.rates import Rate, Standing, Toll
 
 Told = tuple[str, Rate, Standing]
 
 POLICY: Final = "key"
 RECIPIENT_POLICY: Final = "recipient"
+
+
+def is_one_script() -> bool:
+    """Whether one script can see to all that a request to send asks: it has one shard, and no rate of recipients."""
+    return settings.NOTIFY.shards == 1 and not settings.NOTIFY.recipient_rate
 
 
 class Charge:
@@ -35,6 +40,22 @@ class Charge:
         self._events = 0
         self._recipients: list[str] = []
         self._standing: Standing | None = None
+        # What admit.lua takes; None: it is taken before (`take`).
+        self.toll = _toll(caller, self._rate) if caller and self._rate else None
+
+    def stands(self, standing: Standing) -> None:
+        """Note how the rate stands after admit.lua."""
+        self._standing = standing
+
+    def taken(self, events: int, standing: Standing) -> None:
+        """Note what admit.lua has taken. Raises RateExceeded where that is nothing."""
+        self.stands(standing)
+        if not standing.taken and self._caller:
+            raise _exceeded(self._caller, events, standing, self.limits())
+
+    def fits(self, events: int) -> bool:
+        """Whether the caller's rate ever lets so many through at once."""
+        return self._rate is None or events <= self._rate.burst
 
     def take(self, events: int) -> None:
         """Take events from the caller's rate, all or none.
@@ -43,16 +64,12 @@ class Charge:
         """
         if self._rate is None or self._caller is None:
             return
-        if events > self._rate.burst:
+        if not self.fits(events):
             # Told to come back later, they would do so for ever.
             raise Invalid([FieldError("/notifications", _too_many(events, self._rate))])
         standing = self._ask(self._caller, self._rate, events)
         if not standing.taken:
-            detail = (
-                f"{self._caller.shown_as} may send {self._rate.text}: {standing.left} left just now, and this takes "
-                f"{events}. Try again in {standing.seconds} s."
-            )
-            raise RateExceeded(detail, retry_after=standing.seconds, limits=self.limits())
+            raise _exceeded(self._caller, events, standing, self.limits())
         self._events += events
 
     def take_for(self, recipient: str) -> None:
@@ -137,6 +154,18 @@ class Charge:
         if events and self._rate and self._caller:
             with suppress(RedisError, Refused):
                 self._standing = wiring.rates().take(self._caller.name, self._rate, -events)
+
+
+def _toll(caller: Principal, rate: Rate) -> Toll | None:
+    return Toll(*caller.seen, keys.rate(caller.name, rate.text), rate) if caller.seen else None
+
+
+def _exceeded(caller: Principal, events: int, standing: Standing, limits: dict[str, str]) -> RateExceeded:
+    detail = (
+        f"{caller.shown_as} may send {caller.rate}: {standing.left} left just now, and this takes {events}. "
+        f"Try again in {standing.seconds} s."
+    )
+    return RateExceeded(detail, retry_after=standing.seconds, limits=limits)
 
 
 def _too_many(events: int, rate: Rate) -> str:

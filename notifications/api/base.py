@@ -6,12 +6,14 @@ from types import MappingProxyType
 from typing import Final, TypeVar, get_args, get_type_hints
 
 import msgspec
+from django.http import HttpRequest
 from rest_framework.exceptions import APIException, UnsupportedMediaType
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from notifications import intake
 from notifications.access.authentication import caller_of
+from notifications.access.principal import Principal
 from notifications.events import NOT_JSON, REQUIRED, pointer_token
 from notifications.exceptions import FieldError, Invalid
 from notifications.stream.once import Once
@@ -38,7 +40,7 @@ class BodyTooLarge(APIException):
         super().__init__(f"The body must be at most {limit} bytes.")
 
 
-def body_of(request: Request, limit: int = MAX_SINGLE_BYTES) -> bytes:
+def body_of(request: HttpRequest | Request, limit: int = MAX_SINGLE_BYTES) -> bytes:
     """The body's bytes, not decoded, with no more than `limit` of them ever in memory.
 
     Not `request.data`: DRF takes a chunked body, which states no length, for an empty one. Raises UnsupportedMediaType
@@ -58,12 +60,17 @@ def body_of(request: Request, limit: int = MAX_SINGLE_BYTES) -> bytes:
 
 def once_of(request: Request, body: bytes) -> Once | None:
     """The idempotency record of a request with an `Idempotency-Key`; None without. Raises Invalid."""
+    return once_by(caller_of(request), request, body)
+
+
+def once_by(caller: Principal, request: HttpRequest | Request, body: bytes) -> Once | None:
+    """The same of a caller who is known."""
     key = request.META.get("HTTP_IDEMPOTENCY_KEY")
     if key is None:
         return None
     if not 1 <= len(key) <= MAX_KEY_CHARACTERS or not key.isascii() or not key.isprintable():
         raise Invalid([FieldError("/Idempotency-Key", KEY_RULE)])
-    return intake.idempotency(caller_of(request).name, key, request.path, body)
+    return intake.idempotency(caller.name, key, request.path, body)
 
 
 def read_body(request: Request, kind: type[S]) -> S:
@@ -85,12 +92,17 @@ def accepted(
     answer: intake.Answer, location: str | None = None, limits: Mapping[str, str] = MappingProxyType({})
 ) -> Response:
     """202 with an answer of the intake, and how the caller's rate stands."""
+    return Response(answer.body, status=202, headers=accepted_headers(answer, location, limits))
+
+
+def accepted_headers(answer: intake.Answer, location: str | None, limits: Mapping[str, str]) -> dict[str, str]:
+    """What such an answer says besides its body."""
     headers = dict(limits)
     if location:
         headers["Location"] = location
     if answer.replayed:
         headers["Idempotency-Replayed"] = "true"
-    return Response(answer.body, status=202, headers=headers)
+    return headers
 
 
 def _field_error(error: msgspec.ValidationError, kind: type[msgspec.Struct]) -> FieldError:

@@ -3,12 +3,10 @@
 from django.urls import path, re_path
 from django.views.decorators.csrf import csrf_exempt
 
-from notifications.api import accepting, privacy, problems, reading, recipients
+from notifications.api import privacy, problems, reading, recipients
 from notifications.api.schema import document
 
 urlpatterns = [
-    path("notify", accepting.NotifyOne.as_view(), name="notify"),
-    path("notify/batch", accepting.NotifyBatch.as_view(), name="notify-batch"),
     path("notifications", reading.Notifications.as_view(), name="notifications"),
     path("notifications/<uuid:event_id>", reading.OneNotification.as_view(), name="notification"),
     path("recipients/<path:recipient>/unread", reading.Unread.as_view(), name="unread"),

@@ -40,6 +40,15 @@ class Standing(NamedTuple):
     seconds: int
 
 
+class Toll(NamedTuple):
+    """What lets a request to send pass: the key of its caller's mirror, what that held, and the rate it takes from."""
+
+    mirror_name: str
+    mirror: bytes
+    rate_name: str
+    rate: Rate
+
+
 @lru_cache(maxsize=4096)
 def parse(text: str) -> Rate:
     """The rate that a text such as `20/m` stands for. Raises ValueError and KeyError where it is none."""
@@ -58,7 +67,7 @@ class Rates:
     def __init__(self, shards: Shards, clock: ServerClock, *, patience_ms: int) -> None:
         """`patience_ms`: how long the caller waits for an answer. Nothing is taken later."""
         self._shards = shards
-        self._timely = Timely(shards.client, clock, patience_ms=patience_ms)
+        self._timely = Timely(shards.own, clock, patience_ms=patience_ms)
 
     def take(self, caller: str, rate: Rate, events: int, since: float | None = None) -> Standing:
         """Take events from a caller's rate, all or none; less than 0: give back. `since`: see Timely.run."""
@@ -76,7 +85,9 @@ class Rates:
 
     def _run(self, names: list[str], rate: Rate, events: list[int], since: float | None) -> list[Standing]:
         _, *flat = self._timely.run("rate", names, [rate.window * MICROSECONDS, rate.p, rate.q, *events], since=since)
-        return [
-            Standing(taken == 1, left, ceil(microseconds / MICROSECONDS))
-            for taken, left, microseconds in zip(flat[::3], flat[1::3], flat[2::3], strict=True)
-        ]
+        return [standing(*told) for told in zip(flat[::3], flat[1::3], flat[2::3], strict=True)]
+
+
+def standing(taken: int, left: int, microseconds: int) -> Standing:
+    """How a rate stands by what a script tells."""
+    return Standing(taken == 1, left, ceil(microseconds / MICROSECONDS))

@@ -102,7 +102,7 @@ class Schedules:
         """
         self._shards = shards
         self._memory_seconds = memory_seconds
-        self._timely = Timely(shards.client, clock, patience_ms=patience_ms)
+        self._timely = Timely(shards.own, clock, patience_ms=patience_ms)
         self._records = Records(shards)
 
     @property

@@ -3,10 +3,9 @@
 import time
 from typing import Any, Final
 
-import redis
-
 from notifications.exceptions import Unavailable
 from notifications.stream import scripts
+from notifications.stream.client import Own
 from notifications.stream.clock import ServerClock
 
 RETRY_SECONDS: Final = 5
@@ -15,9 +14,9 @@ RETRY_SECONDS: Final = 5
 class Timely:
     """Runs scripts whose first argument is a deadline in the server's own time; they answer `late` after it."""
 
-    def __init__(self, client: redis.Redis, clock: ServerClock, *, patience_ms: int) -> None:
+    def __init__(self, own: Own, clock: ServerClock, *, patience_ms: int) -> None:
         """`patience_ms`: how long the caller waits for an answer."""
-        self._client = client
+        self._own = own
         self._clock = clock
         self._patience_ms = patience_ms
 
@@ -45,7 +44,7 @@ class Timely:
         for _ in range(tries):
             waited_ms = 0 if since is None else int((time.monotonic() - since) * 1000)
             deadline = self._clock.now_ms() + self._patience_ms - waited_ms
-            answer: list[Any] = scripts.run(self._client, script, names, [deadline, *arguments])
+            answer: list[Any] = scripts.run(self._own.client, script, names, [deadline, *arguments])
             if answer[0] != b"late":
                 return answer
             # It answered in time, so it is the clock that is off.

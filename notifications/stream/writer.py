@@ -7,12 +7,13 @@ from redis.exceptions import RedisError
 
 from notifications import events
 from notifications.events import Event
-from notifications.exceptions import BacklogFull, Refused
+from notifications.exceptions import BacklogFull, CallerChanged, IdempotencyConflict, Refused
 from notifications.stream import keys
 from notifications.stream.client import Shards
 from notifications.stream.clock import ServerClock
 from notifications.stream.keys import Lane
 from notifications.stream.once import Once, Pending, Records, Replayed, answered
+from notifications.stream.rates import MICROSECONDS, Standing, Toll, standing
 from notifications.stream.timely import Timely
 
 BACKLOG_RETRY_SECONDS: Final = 5
@@ -28,7 +29,7 @@ class Writer:
         """`patience_ms`: how long the caller waits for an answer. What would be accepted later is not accepted."""
         self._shards = shards
         self._lane = lane
-        self._timely = Timely(shards.client, clock, patience_ms=patience_ms)
+        self._timely = Timely(shards.own, clock, patience_ms=patience_ms)
         self._records = Records(shards)
         self._shard_backlog = -(-max_backlog // shards.count)
 
@@ -71,6 +72,34 @@ class Writer:
                 refused.reserved = True
                 raise
         return reserved
+
+    def admit(
+        self, batch: list[Event], toll: Toll, once: Once | None = None, answer: bytes = b""
+    ) -> tuple[Replayed | Pending | None, Standing]:
+        """Accept events of one shard that is all there is, and take them from a rate: one script, all or nothing.
+
+        What the idempotency key was used for before, if it was; and how the rate stands: where it did not let as many
+        through, nothing was accepted. Raises CallerChanged, IdempotencyConflict and BacklogFull.
+        """
+        shard, limit = 0, self._shard_backlog
+        names = [*self._names(shard), keys.counters(shard), toll.mirror_name, toll.rate_name]
+        arguments: list[str | bytes | int] = [limit, self._lane, "", "", ""]
+        if once:
+            names.append(once.key(shard))
+            arguments[2:] = [once.fingerprint, answer, once.seconds]
+        rate = toll.rate
+        arguments += (toll.mirror, rate.window * MICROSECONDS, rate.p, rate.q)
+        for event in batch:
+            arguments += (event.id, events.encode(event))
+        outcome, *rest = self._timely.run("admit", names, arguments)
+        if outcome == b"changed":
+            raise CallerChanged
+        if outcome == b"full":
+            raise _full(rest[0])
+        if outcome == b"conflict":
+            raise IdempotencyConflict
+        stands = standing(*rest[:3])
+        return (Pending(rest[3]) if outcome == b"pending" else answered(outcome, rest[3:])), stands
 
     def finish(self, batch: list[Event], once: Once, answer: bytes, since: float | None = None) -> None:
         """Add the events of a reserved request and complete its record.

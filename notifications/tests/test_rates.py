@@ -257,6 +257,9 @@ def test_without_redis_there_is_no_rate_to_ask_and_nothing_is_accepted(
     caller = sender("10/d")
     nowhere = Shards(connect("unix:///nowhere/valkey.sock", timeout_seconds=1), 1)
     monkeypatch.setattr(wiring, "rates", lambda: Rates(nowhere, wiring.clock(), patience_ms=1000))
+    # Where the caller was seen before, its rate is taken as the event is accepted.
+    writer = Writer(nowhere, max_backlog=1000, clock=wiring.clock(), patience_ms=1000)
+    monkeypatch.setattr(wiring, "writer", lambda: writer)
     answer = notify(caller)
     problem(answer, 503)
     assert int(answer.headers["Retry-After"]) > 0

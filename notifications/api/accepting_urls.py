@@ -1,0 +1,10 @@
+"""Everything under /api/notify."""
+
+from django.urls import path
+
+from notifications.api import accepting
+
+urlpatterns = [
+    path("", accepting.NotifyOne.as_view(), name="notify"),
+    path("/batch", accepting.NotifyBatch.as_view(), name="notify-batch"),
+]
