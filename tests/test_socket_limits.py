@@ -1,18 +1,23 @@
 """Sockets whose clients do not read, say too much, or are gone: each is ended, in little memory, and no other minds."""
 
 import asyncio
+import json
 import socket
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import Any, Self
 
 import psutil
 import pytest
+from twisted.internet.error import ConnectionLost
+from twisted.internet.tcp import Server
 
 from notifications.live.consumers import MAX_WAITING_CHARACTERS, MAX_WAITING_FRAMES, InboxConsumer
 from notify_project.gateway import limits
+from notify_project.gateway.room import at_once
 from tests import doors, raw
 from tests.api import Api
 from tests.sockets import Socket
@@ -24,6 +29,8 @@ MEGABYTE = 1024 * 1024
 BIG = {"x": "y" * 16_000}
 COUNT = 2000
 BATCH = 250
+# Twice as many are sent to who reads late: less than may wait for one client.
+LATE = 100
 # Long enough for the busiest machine; what is measured is whether something comes at all.
 PROMPT_SECONDS = 20
 SAMPLE_SECONDS = 0.02
@@ -82,6 +89,69 @@ def test_who_does_not_read_is_let_go_in_bounded_memory_and_others_are_served_mea
     # Six times 32 MB were sent.
     assert growth.most < 50 * MEGABYTE, f"{growth.most / MEGABYTE:.0f} MiB"
     assert process.log() == ""
+
+
+def test_who_reads_late_gets_every_frame_in_its_order(servers: Stack, api: Api) -> None:
+    # Some wait in the kernel, some in the gateway's transport, some in the socket's own queue; more come meanwhile.
+    with opened(servers.url, api.token("late"), 4096) as client, ThreadPoolExecutor(1) as beside:
+        send_big(api, "late", LATE)
+        wait_until(lambda: api.get("/api/recipients/late/unread")["unread"] == LATE)
+        sending = [beside.submit(send_big, api, "late", LATE // 20) for _ in range(20)]
+        received = bytearray()
+        # To take frames apart takes a while, so first it is looked whether the last one has begun.
+        while f'"seq":{2 * LATE},'.encode() not in received[-65_536:] or seqs_in(bytes(received))[-1] < 2 * LATE:
+            block = client.recv(65_536)
+            assert block, received[-500:]
+            received += block
+        for sent in sending:
+            sent.result()
+    assert seqs_in(bytes(received)) == list(range(1, 2 * LATE + 1))
+
+
+def test_nothing_overtakes_what_waits() -> None:
+    async def late() -> list[str]:
+        consumer, sent, free = InboxConsumer(), list[str](), asyncio.Event()
+        has_room = False
+
+        async def send(message: dict[str, Any]) -> None:
+            await free.wait()
+            sent.append(message["text"])
+
+        def say(text: str) -> bool:
+            if has_room:
+                sent.append(text)
+            return has_room
+
+        consumer.base_send, consumer._open, consumer._say_at_once = send, True, say
+        consumer.deliver("first")
+        has_room = True
+        consumer.deliver("second")
+        assert consumer._sender
+        free.set()
+        await consumer._sender
+        consumer.deliver("third")
+        return sent
+
+    assert asyncio.run(late()) == ["first", "second", "third"]
+
+
+@pytest.mark.parametrize(
+    ("waiting", "taken", "written", "left"),
+    [
+        (0, 5, b"frame", b""),
+        (0, 2, b"frame", b"ame"),
+        (0, 0, b"frame", b"frame"),
+        (0, ConnectionLost(), b"frame", b"frame"),
+        (1, 5, b"", b"frame"),
+    ],
+    ids=["all", "a part", "nothing", "lost", "what waits is first"],
+)
+def test_what_the_kernel_does_not_take_at_once_is_left_to_the_transport(
+    waiting: int, taken: int | ConnectionLost, written: bytes, left: bytes
+) -> None:
+    transport = Transport(waiting, taken)
+    at_once(transport, b"frame")
+    assert (transport.written, transport.left) == (written, left)
 
 
 @pytest.mark.parametrize("characters", [10, 100_000])
@@ -174,16 +244,40 @@ def test_who_talks_on_and_never_reads_is_ended_in_bounded_memory(
     assert process.log() == ""
 
 
-def send_big(api: Api, recipient: str) -> None:
+class Transport(Server):  # type: ignore[misc]  # skipped, see pyproject.toml
+    """A connection whose kernel takes so many bytes, and which keeps what else it is given."""
+
+    connected = True
+
+    def __init__(self, waiting: int, taken: int | ConnectionLost) -> None:
+        self._tempDataLen = waiting
+        self._taken = taken
+        self.written = self.left = b""
+
+    def writeSomeData(self, data: bytes) -> int | ConnectionLost:  # noqa: N802 - Twisted's
+        self.written += data
+        return self._taken
+
+    def write(self, data: bytes) -> None:
+        self.left += data
+
+
+def send_big(api: Api, recipient: str, number: int = BATCH) -> None:
     """Send a recipient many large notifications; a rate that is passed is waited for."""
     event = {"recipient": recipient, "type": "t", "title": "t", "data": BIG}
 
     def accepted() -> bool:
-        answer = api.post("/api/notify/batch", {"notifications": [event] * BATCH})
+        answer = api.post("/api/notify/batch", {"notifications": [event] * number})
         assert answer.status_code in {202, 429}, answer.text
         return answer.status_code == 202
 
     wait_until(accepted, message="never accepted")
+
+
+def seqs_in(received: bytes) -> list[int]:
+    """The `seq` of each notification in what a socket was sent."""
+    shown = [json.loads(payload) for opcode, payload in raw.frames(received) if opcode == raw.TEXT]
+    return [frame["notification"]["seq"] for frame in shown if frame["type"] == "notification"]
 
 
 class Talking(threading.Thread):

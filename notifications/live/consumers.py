@@ -26,6 +26,8 @@ from notifications.live.threads import in_thread
 log = structlog.get_logger("notify.live")
 
 PROTOCOL: Final = "notify.v1"
+# In a socket's scope, where its server has one: a way to send a text at once. True: it is sent; False: it has to wait.
+SAY: Final = "notify.say"
 BEARER: Final = "bearer."
 
 UNAUTHENTICATED: Final = 4401
@@ -72,10 +74,12 @@ class InboxConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels h
         self._sender: asyncio.Task[None] | None = None
         self._expiry: asyncio.TimerHandle | None = None
         self._open = self._ending = False
+        self._say_at_once: Callable[[str], bool] | None = None
 
     async def connect(self) -> None:
         """Let in who may, and say hello before anything else; refusals are close codes, so browsers see them."""
         offered = self.scope["subprotocols"]
+        self._say_at_once = self.scope.get(SAY)
         await self.accept(PROTOCOL if PROTOCOL in offered else None)
         if not origin_allowed(self._header(b"origin"), self._header(b"host")):
             await self.close(FOREIGN_ORIGIN)
@@ -124,7 +128,7 @@ class InboxConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels h
 
     def deliver(self, text: str) -> None:
         """Queue a frame. A client that leaves too much unread is let go: it resumes by `seq` when it can."""
-        if self._ending:
+        if self._ending or self._said(text):
             return
         characters = self._waiting_characters + len(text)
         if len(self._waiting) >= MAX_WAITING_FRAMES or characters > MAX_WAITING_CHARACTERS:
@@ -192,6 +196,12 @@ class InboxConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels h
 
     def _say(self, message: dict[str, object]) -> None:
         self.deliver(representation.frame(message))
+
+    def _said(self, text: str) -> bool:
+        """Send a text at once, where nothing waits before it; whether that is done."""
+        if self._say_at_once is None or not self._open or self._sender is not None:
+            return False
+        return self._say_at_once(text)
 
     def _wake(self) -> None:
         if self._open and self._waiting and self._sender is None:

@@ -118,7 +118,6 @@ class Hub:
         """Hand a frame to the sockets it is for; to how many."""
         sockets = tuple(self._sockets.get(recipient, ()))
         self._frames += len(sockets)
-        metrics.frames_delivered.inc(len(sockets))
         for socket in sockets:
             socket.deliver(text)
         return len(sockets)
@@ -131,6 +130,7 @@ class Hub:
                 message: dict[str, Any] = await layer.receive(self.channel)
                 came_ns = time.time_ns()
                 reached = [self._deliver(recipient, text) for recipient, text in message["frames"]]
+                metrics.frames_delivered.inc(sum(reached))
                 if traces := message.get("traces"):
                     following.delivered(traces, reached, came_ns)
             except Exception as error:  # noqa: BLE001 - a gateway outlives whatever one message brings
@@ -165,11 +165,11 @@ class Hub:
     async def _sync(self, recipients: tuple[str, ...]) -> None:
         counts = {recipient: len(self._sockets.get(recipient, ())) for recipient in recipients}
         states = await in_thread(_renew_and_look, self.channel, counts)
-        for recipient, state in states.items():
-            self._deliver(
-                recipient,
-                representation.frame({"type": "sync", "unread": state.unread, "seq": state.seq}),
-            )
+        reached = [
+            self._deliver(recipient, representation.sync_frame(state.unread, state.seq))
+            for recipient, state in states.items()
+        ]
+        metrics.frames_delivered.inc(sum(reached))
 
     @staticmethod
     def _turn(recipient: str) -> int:

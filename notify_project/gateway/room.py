@@ -4,6 +4,8 @@ import asyncio
 import time
 from typing import Any
 
+from twisted.internet.tcp import Server
+
 
 class Room:
     """There is room, or none: Twisted says so when more than 64 KiB wait, and again when all of it is sent."""
@@ -51,3 +53,23 @@ def waiting_bytes(transport: Any) -> int:  # noqa: ANN401 - Twisted's, of any ki
         return len(transport.dataBuffer) - int(transport.offset) + int(transport._tempDataLen)  # noqa: SLF001
     except AttributeError:
         return 0
+
+
+def at_once(transport: Any, data: bytes) -> None:  # noqa: ANN401 - Twisted's, of any kind
+    """Write what the kernel takes now, and leave the rest to the transport.
+
+    By itself that would ask the reactor to tell when there is room, of which there almost always is some: two more
+    calls of the system and a turn of the loop, which cost more than the write.
+    """
+    if _is_free(transport):
+        taken = transport.writeSomeData(data)
+        # Where the connection is lost, the transport finds out, and tells, when it writes.
+        data = data[taken:] if isinstance(taken, int) else data
+    if data:
+        transport.write(data)
+
+
+def _is_free(transport: Any) -> bool:  # noqa: ANN401 - Twisted's, of any kind
+    """Whether nothing stands between a write and the kernel: no bytes that came before, no TLS, no end."""
+    free = isinstance(transport, Server) and transport.connected and not transport.disconnecting
+    return free and waiting_bytes(transport) == 0

@@ -13,6 +13,7 @@ from twisted.internet import defer, reactor
 from twisted.internet.endpoints import serverFromString
 from twisted.logger import LogLevel, STDLibLogObserver, globalLogBeginner
 
+from notifications.live.consumers import SAY
 from notify_project import bodies
 from notify_project.bodies import Message
 from notify_project.gateway.channel import Channel
@@ -80,7 +81,9 @@ class Server(Daphne):  # type: ignore[misc]  # Daphne has no types
             return None
         socket = scope["type"] == "websocket"
         said: asyncio.Queue[Message] = Unread(protocol.transport) if socket else asyncio.Queue()
-        if not socket:
+        if socket:
+            scope[SAY] = protocol.say
+        else:
             bodies.leave(protocol, scope)
         scope.setdefault("asgi", {"version": "3.0"})
         running = self.application(scope=scope, receive=said.get, send=partial(self.handle_reply, protocol))

@@ -11,7 +11,7 @@ from daphne.ws_protocol import WebSocketFactory, WebSocketProtocol
 from notify_project.bodies import Message
 from notify_project.gateway import limits, refusals
 from notify_project.gateway.refusals import Refusal
-from notify_project.gateway.room import Room
+from notify_project.gateway.room import Room, at_once
 
 TOO_MANY_FRAGMENTS = "too many fragments"
 
@@ -70,6 +70,13 @@ class Socket(WebSocketProtocol):  # type: ignore[misc]  # Daphne has no types
     def stopProducing(self) -> None:
         """The connection is lost."""
         self.room.open()
+
+    def say(self, text: str) -> bool:
+        """Send a text at once, without a turn of the loop; False where it has to wait, or has nobody to go to."""
+        if self.room.full or self.state != self.STATE_OPEN:
+            return False
+        at_once(self.transport, self.factory.prepareMessage(text.encode(), doNotCompress=True).payloadHybi)
+        return True
 
     def serverAccept(self, subprotocol: str | None = None) -> None:
         """Open it, if there still is somebody: when thousands come at once, one may have left before its turn."""
