@@ -54,9 +54,14 @@ def check(draft: Draft, at: str = "") -> None:
             raise Invalid([FieldError(f"{at}{AT}", RULE)]) from None
 
 
+def may_be_asked_for() -> bool:
+    """Whether an event that asks for trouble gets it."""
+    return bool(settings.NOTIFY.fault_injection)
+
+
 def suffer(event: Event) -> None:
     """In the worker, once an attempt: do what the event asks for. Raises Invalid, Retry, or process.Stopping."""
-    if not settings.NOTIFY.fault_injection or b'"fault"' not in bytes(event.data):
+    if not may_be_asked_for() or b'"fault"' not in bytes(event.data):
         return
     fault = _asked_for(event)
     if fault.sleep_ms:

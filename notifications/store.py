@@ -5,9 +5,10 @@ order: so no two writers wait for each other in a circle, and what a recipient's
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import repeat
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from notifications import erasures, failpoints
+from notifications.arrays import bigints, optional_texts, smallints, texts
 from notifications.events import Event
 from notifications.models import Attempt, Inbox, Notification, Tally
 
@@ -25,7 +27,7 @@ SOURCES: Final = {choice.label: choice.value for choice in Notification.Source}
 UPSERT_INBOXES: Final = """
     INSERT INTO notifications_inbox AS inbox (recipient, seq, unread, version)
     SELECT recipient, arrived, arrived, 1
-    FROM unnest(%b::text[], %b::bigint[]) AS batch (recipient, arrived)
+    FROM (SELECT unnest(%b::text[]) AS recipient, unnest(%b::bigint[]) AS arrived) AS batch
     ORDER BY recipient
     ON CONFLICT (recipient) DO UPDATE SET
         seq = inbox.seq + excluded.seq,
@@ -34,14 +36,14 @@ UPSERT_INBOXES: Final = """
     RETURNING recipient, version, unread, seq, erased_ms
 """
 
-# Hand-written: one statement for the batch. It tells how many rows are new, and which only where some are not.
+# Hand-written: one statement for the batch; it tells how many rows are new. Arrays are taken apart in the select list,
+# and not one beside the other in FROM, as the executor then need not put the rows of a function aside first.
 INSERT_NOTIFICATIONS: Final = """
     INSERT INTO notifications_notification
         (id, recipient, seq, type, title, body, data, stored_at, attempts, source, source_id)
-    SELECT id::uuid, recipient, seq, type, title, body, data::jsonb, %b, attempts, source, source_id::uuid
-    FROM unnest(%b::text[], %b::text[], %b::bigint[], %b::text[], %b::text[], %b::text[], %b::text[],
-                %b::smallint[], %b::smallint[], %b::text[])
-        AS batch (id, recipient, seq, type, title, body, data, attempts, source, source_id)
+    SELECT unnest(%b::text[])::uuid, unnest(%b::text[]), unnest(%b::bigint[]), unnest(%b::text[]), unnest(%b::text[]),
+        unnest(%b::text[]), unnest(%b::text[])::jsonb, %b, unnest(%b::smallint[]), unnest(%b::smallint[]),
+        unnest(%b::text[])::uuid
     ON CONFLICT (id) DO NOTHING
 """
 
@@ -106,6 +108,8 @@ def store(batch: Sequence[Event]) -> Stored:
             erasures.drop([erasures.gone(unique.pop(event.id)) for event in found.dropped])
             earlier = [row for row in earlier if row.event.id in unique]
         else:
+            if not earlier:
+                return written
             missing = {row.event.recipient for row in earlier} - written.inboxes.keys()
             return Stored(earlier + written.rows, {**written.inboxes, **states(sorted(missing))})
 
@@ -135,9 +139,7 @@ def mark_read(recipient: str, ids: Sequence[UUID] | None) -> tuple[list[UUID], I
 
 
 def _write(batch: Sequence[Event]) -> Stored:
-    arrivals: dict[str, int] = {}
-    for event in batch:
-        arrivals[event.recipient] = arrivals.get(event.recipient, 0) + 1
+    arrivals = Counter([event.recipient for event in batch])
     stored_at = timezone.now()
     with transaction.atomic():
         inboxes, erased = _upsert_inboxes(arrivals)
@@ -150,44 +152,46 @@ def _write(batch: Sequence[Event]) -> Stored:
         _tally(batch)
         _keep_failures(batch)
         failpoints.reach("store.inserted")
-    return Stored([StoredEvent(event, seq, stored_at) for event, seq in zip(batch, seqs, strict=True)], inboxes)
+    return Stored(list(map(StoredEvent, batch, seqs, repeat(stored_at))), inboxes)
 
 
-def _upsert_inboxes(arrivals: dict[str, int]) -> tuple[dict[str, InboxState], dict[str, int]]:
+def _upsert_inboxes(arrivals: Mapping[str, int]) -> tuple[dict[str, InboxState], dict[str, int]]:
     """Each recipient's inbox; and when those that were erased were, Unix ms."""
+    values = (texts([recipient.encode() for recipient in arrivals]), bigints(arrivals.values()))
     with _cursor() as cursor:
-        values = (list(arrivals), list(arrivals.values()))
-        rows = cursor.execute(UPSERT_INBOXES, values, prepare=True).fetchall()
-    erased = {row[0]: row[4] for row in rows if row[4] is not None}
-    return {row[0]: InboxState(*row[1:4]) for row in rows}, erased
+        rows = cursor.execute(UPSERT_INBOXES, values, prepare=True, binary=True).fetchall()
+    inboxes = {recipient: InboxState(version, unread, seq) for recipient, version, unread, seq, _ in rows}
+    return inboxes, {recipient: erased_ms for recipient, _, _, _, erased_ms in rows if erased_ms is not None}
 
 
-def _assign_seqs(batch: Sequence[Event], arrivals: dict[str, int], inboxes: dict[str, InboxState]) -> list[int]:
+def _assign_seqs(batch: Sequence[Event], arrivals: Mapping[str, int], inboxes: dict[str, InboxState]) -> list[int]:
     """Each event's place in its recipient's inbox, in the batch's order, from what the upsert handed out."""
-    following = {recipient: inboxes[recipient].seq - arrived for recipient, arrived in arrivals.items()}
+    last = {recipient: inboxes[recipient].seq - arrived for recipient, arrived in arrivals.items()}
     seqs = []
     for event in batch:
-        following[event.recipient] += 1
-        seqs.append(following[event.recipient])
+        recipient = event.recipient
+        last[recipient] = seq = last[recipient] + 1
+        seqs.append(seq)
     return seqs
 
 
 def _insert(batch: Sequence[Event], seqs: list[int], stored_at: datetime) -> int:
     """Insert rows; returns how many are new."""
-    columns: tuple[list[Any], ...] = (
-        [event.id for event in batch],
-        [event.recipient for event in batch],
-        seqs,
-        [event.type for event in batch],
-        [event.title for event in batch],
-        [event.body for event in batch],
-        [bytes(event.data).decode() for event in batch],
-        [event.attempts + 1 for event in batch],
-        [SOURCES[event.source] for event in batch],
-        [event.source_id for event in batch],
-    )
     with _cursor() as cursor:
-        return cursor.execute(INSERT_NOTIFICATIONS, (stored_at, *columns), prepare=True).rowcount
+        columns = (
+            texts([event.id.encode() for event in batch]),
+            texts([event.recipient.encode() for event in batch]),
+            bigints(seqs),
+            texts([event.type.encode() for event in batch]),
+            texts([event.title.encode() for event in batch]),
+            texts([event.body.encode() for event in batch]),
+            texts([bytes(event.data) for event in batch]),
+            stored_at,
+            smallints([event.attempts + 1 for event in batch]),
+            smallints([SOURCES[event.source] for event in batch]),
+            optional_texts([event.source_id for event in batch]),
+        )
+        return cursor.execute(INSERT_NOTIFICATIONS, columns, prepare=True).rowcount
 
 
 def _tally(batch: Sequence[Event]) -> None:

@@ -18,6 +18,8 @@ from notifications.stream.writer import Writer
 PATIENCE_SECONDS: Final = 4.5
 # A report that waits longer is worth less than the next one.
 REPORT_PATIENCE_SECONDS: Final = 1.0
+# A thousand entries are half of this.
+BATCH_BYTES: Final = 1024 * 1024
 
 
 @cache
@@ -80,7 +82,7 @@ def rates() -> Rates:
 def patient_shards() -> Shards:
     """Redis for long-running commands, which block on it for new work and can wait for a slow answer."""
     return Shards(
-        connect(settings.NOTIFY.redis_url, timeout_seconds=PATIENCE_SECONDS),
+        connect(settings.NOTIFY.redis_url, timeout_seconds=PATIENCE_SECONDS, read_bytes=BATCH_BYTES),
         settings.NOTIFY.shards,
     )
 

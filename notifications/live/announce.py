@@ -66,12 +66,16 @@ class Announcer:
 
     def reflect(self, inboxes: dict[str, InboxState]) -> dict[str, list[str]]:
         """Bring the mirrors of committed inboxes up to date; returns the gateways of those who are online."""
-        gateways: dict[str, list[str]] = {}
-        for shard, recipients in self._shards.group(inboxes, str).items():
+        groups = self._shards.group(inboxes, str)
+        calls = []
+        for shard, recipients in groups.items():
             names = [keys.inbox(shard, recipient) for recipient in recipients]
             names += [keys.online(shard, recipient) for recipient in recipients]
-            packed = [unread.pack(inboxes[recipient]) for recipient in recipients]
-            reached = scripts.run(self._shards.client, "announce", names, packed)
+            calls.append((names, [",".join([unread.pack(inboxes[recipient]) for recipient in recipients])]))
+        gateways: dict[str, list[str]] = {}
+        for recipients, reached in zip(
+            groups.values(), scripts.run_each(self._shards.client, "announce", calls), strict=True
+        ):
             gateways |= _by_recipient(recipients, reached)
         return gateways
 

@@ -56,6 +56,21 @@ def test_every_field_arrives_as_it_was_sent(make_event: Make) -> None:
 
 
 @pytest.mark.django_db
+def test_texts_of_any_length_arrive_beside_each_other(make_event: Make) -> None:
+    lengths = (0, 1, 255, 256, 1023, 1024, 4096)
+    batch = [make_event("alice", body="ü" * length) for length in lengths]
+    store.store(batch)
+    assert list(Notification.objects.order_by("seq").values_list("body", flat=True)) == [row.body for row in batch]
+
+
+@pytest.mark.django_db
+def test_an_event_that_was_tried_too_often_for_its_column_is_refused_like_any_other_row(make_event: Make) -> None:
+    with pytest.raises(DataError):
+        store.store([make_event(), make_event(attempts=2**15 - 1)])
+    assert not Notification.objects.exists()
+
+
+@pytest.mark.django_db
 def test_a_redelivered_batch_changes_nothing_and_is_told_again(make_event: Make) -> None:
     batch = [make_event("alice"), make_event("bob")]
     first = store.store(batch)
