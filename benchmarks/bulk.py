@@ -85,14 +85,13 @@ def million(total: int, workers: int, samples: int) -> None:
         memory: Any = servers.valkey.info("memory")
         verify(site, job, total)
         sampled = verify_unread(site, total, samples)
-        seconds = _seconds(job["started_at"], job["finished_at"])
+        seconds = seconds_of(job)
         print(f"all are rows, counted, and the job done {done - upload.answered:.1f} s after that")
         print(f"from its start to its end: {seconds:.1f} s, {total / seconds:,.0f} events a second")
         print(f"from the first byte of the list to the end: {done - upload.began:.1f} s")
         print(f"rows: {total:,}, each recipient one; unread right on {sampled:,} sampled recipients")
-        print(
-            "peak memory (RSS): " + ", ".join(f"{name} {size / MIB:,.0f} MiB" for name, size in peaks.shown().items())
-        )
+        shown = ", ".join(f"{name} {size / MIB:,.0f} MiB" for name, size in peaks.shown().items())
+        print(f"peak memory (RSS): {shown}")
         print(f"Valkey's own data: at most {memory['used_memory_peak'] / MIB:,.1f} MiB")
         print_surroundings(servers)
 
@@ -292,8 +291,9 @@ def main() -> None:
     options.pop("measure")(**options)
 
 
-def _seconds(start: str, end: str) -> float:
-    return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
+def seconds_of(job: Mapping[str, Any]) -> float:
+    """From a job's start to its end."""
+    return (datetime.fromisoformat(job["finished_at"]) - datetime.fromisoformat(job["started_at"])).total_seconds()
 
 
 if __name__ == "__main__":

@@ -8,19 +8,18 @@ import argparse
 import random
 import statistics
 import subprocess
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from itertools import count, islice
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
-import httpx
 import msgspec
 
 from benchmarks import report
 from benchmarks.load import WRONG_INBOXES, Load
+from benchmarks.meanwhile import posting, print_answers
 from benchmarks.measure import cpu_seconds
 from benchmarks.servers import Servers, consumer, private_servers
 from notifications.events import Draft
@@ -35,7 +34,7 @@ from scheduler.schedule import About
 
 SHARD: Final = 0
 HOST: Final = "127.0.0.1"
-# Who send notifications meanwhile, so that a slow answer keeps no other request waiting.
+# They accept schedules together.
 CLIENTS: Final = 20
 SCHEDULER: Final = manage("scheduler")
 PATIENCE_MS: Final = 30_000
@@ -72,15 +71,22 @@ class Wrong(Exception):
     """Something was lost, doubled or early, or never came; the numbers are worth nothing."""
 
 
-class Answer(NamedTuple):
-    """One POST: when it was to be sent (Unix seconds), and how long after that it was answered, in ms."""
+class Late(NamedTuple):
+    """By how many ms the middle one, the 99th of a hundred and the last one were late."""
 
-    sent: float
-    took_ms: float
+    p50: float
+    p99: float
+    worst: float
+
+    def __str__(self) -> str:
+        return f"p50 {self.p50:,.0f} ms, p99 {self.p99:,.0f} ms, worst {self.worst:,.0f} ms"
 
 
-def due(total: int, spread_ms: int, workers: int, rate: int) -> None:
-    """Fire `total` in one second with two schedulers, one of them killed half-way; print how late they were."""
+def due(total: int, spread_ms: int, workers: int, rate: int) -> tuple[Late, Late]:
+    """Fire `total` in one second with two schedulers, one of them killed half-way; how late they fired and were rows.
+
+    All that it found is printed, too.
+    """
     with private_servers() as servers, ExitStack() as processes:
         bench = Bench(servers)
         url = processes.enter_context(web(servers))
@@ -109,10 +115,12 @@ def due(total: int, spread_ms: int, workers: int, rate: int) -> None:
             f"one of two schedulers killed when {halfway:,} had fired; all had {over - first_ms / 1000:.2f} s after the"
         )
         print(f"first was due, all were rows, and recorded as fired, {drained - first_ms / 1000:.2f} s after it")
-        print_lateness(servers, total)
+        fired, stored = lateness(servers, total)
+        print(f"each fired once, none early; late by: fired {fired}; stored {stored}")
         phases = {"quiet": (began, first_ms / 1000), "firing": (first_ms / 1000, over), "storing": (over, drained)}
         print_answers(answers, phases)
         print_surroundings(servers)
+    return fired, stored
 
 
 def waiting(total: int, idle_seconds: int) -> None:
@@ -261,32 +269,6 @@ def kepts(total: int, due_ms: Callable[[int], int]) -> Iterator[Kept]:
 
 
 @contextmanager
-def posting(url: str, key: str, rate: int) -> Iterator[list[Answer]]:
-    """Send `rate` notifications a second, each in its turn, whether those before it were answered or not."""
-    answers: list[Answer] = []
-    over = threading.Event()
-    first = time.time()
-
-    def post(number: int) -> None:
-        with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, trust_env=False) as client:
-            for turn in count(first + number / rate, CLIENTS / rate):
-                if over.wait(max(0.0, turn - time.time())):
-                    return
-                event = {"recipient": f"client-{number}", "type": "test", "title": "A title"}
-                client.post("/api/notify", json=event, timeout=PATIENCE_MS / 1000).raise_for_status()
-                answers.append(Answer(turn, (time.time() - turn) * 1000))
-
-    with ThreadPoolExecutor(CLIENTS) as clients:
-        posts = [clients.submit(post, number) for number in range(CLIENTS)]
-        try:
-            yield answers
-        finally:
-            over.set()
-    for done in posts:
-        done.result()
-
-
-@contextmanager
 def web(servers: Servers) -> Iterator[str]:
     """The web, on a free port; its address."""
     with Address(HOST, 0).listener() as listener:
@@ -300,7 +282,7 @@ def web(servers: Servers) -> Iterator[str]:
 def api_key(servers: Servers) -> str:
     """A fresh API key."""
     made = subprocess.run(
-        manage("create_api_key", "benchmark"),
+        manage("create_api_key", "benchmark", "--rate", "999999999/s"),
         env=servers.environment,
         cwd=PROJECT,
         check=True,
@@ -332,26 +314,13 @@ def until(condition: Callable[[], object], seconds: float = LONGEST_SECONDS) -> 
         time.sleep(max(POLL_SECONDS, 5 * (time.monotonic() - began)))
 
 
-def print_lateness(servers: Servers, total: int) -> None:
+def lateness(servers: Servers, total: int) -> tuple[Late, Late]:
     """How late they fired and were stored. Raises Wrong where one was early."""
     found: Any = servers.database.execute(LATENESS).fetchone()
     number, early, fired, stored = found
     if (number, early) != (total, 0):
         raise Wrong(f"{number} of {total} fired and stored, {early} of them early")
-    print(f"fired once each: {number:,}; early: {early}")
-    for what, late in (("fired", fired), ("stored", stored)):
-        print(f"  {what} late by: p50 {late[0]:,.0f} ms, p99 {late[1]:,.0f} ms, worst {late[2]:,.0f} ms")
-
-
-def print_answers(answers: Sequence[Answer], phases: Mapping[str, tuple[float, float]]) -> None:
-    """How long POST /api/notify took in each phase."""
-    print("POST /api/notify, from when it was to be sent:")
-    for phase, (start, end) in phases.items():
-        took = sorted(answer.took_ms for answer in answers if start <= answer.sent < end)
-        if took:
-            p99 = took[min(len(took) - 1, len(took) * 99 // 100)]
-            numbers = f"p50 {statistics.median(took):.1f} ms, p99 {p99:.1f} ms, worst {took[-1]:.1f} ms"
-            print(f"  {phase} ({end - start:.1f} s, {len(took)} requests): {numbers}")
+    return Late(*map(float, fired)), Late(*map(float, stored))
 
 
 def print_surroundings(servers: Servers) -> None:
