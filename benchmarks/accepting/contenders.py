@@ -79,7 +79,7 @@ def others() -> list[Contender]:
         _adding("plain view, msgspec, XADD", _wsgi("plain"), {}),
     ]
     node = shutil.which("node")
-    if node is None or not (EXPRESS / "node_modules").is_dir():
+    if node is None or not (EXPRESS / "node_modules" / "express").is_dir():
         print("accept: Express is left out: it needs node 20, and `npm ci` in benchmarks/express.")
         return found
     for name, place in ((EXPRESS_IN_REDIS, "redis"), (EXPRESS_IN_MEMORY, "memory")):
