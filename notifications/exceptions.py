@@ -63,3 +63,18 @@ class RecipientRateExceeded(RateExceeded):
 
 class Unavailable(Refused):
     """A server that this call cannot do without does not answer."""
+
+
+class OtherShards(NotifyError):
+    """Redis is filled with another number of shards: whoever began with this one would write where nobody reads."""
+
+    def __init__(self, ours: int, found: int) -> None:
+        super().__init__(
+            f"NOTIFY_SHARDS is {ours}, but Redis is filled with {found}: start with NOTIFY_SHARDS={found}; or drain "
+            f"Redis with that, stop every process, and run `manage.py change_shards` with NOTIFY_SHARDS={ours} "
+            "(docs/upgrade.md)"
+        )
+
+
+class StillWaits(NotifyError):
+    """Redis holds what is nowhere else, or somebody works with it: the message says what, and who."""

@@ -23,7 +23,7 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connections
 from redis.exceptions import RedisError
 
-from notifications import collector, dependencies, metrics, standstill, tracing
+from notifications import collector, dependencies, metrics, standstill, tracing, wiring
 from notifications.health_port import HealthPort
 from notifications.reporting import Reporter
 
@@ -41,9 +41,6 @@ LOCK_TIMEOUT_MS: Final = 5_000
 FIRST_WAIT_SECONDS: Final = 0.1
 # Work goes on within five seconds of a server's return; the rest of them is for the work.
 LONGEST_WAIT_SECONDS: Final = 2.0
-
-# A batch makes tens of thousands of objects, of which reference counts free all but a few.
-COLLECT_AFTER: Final = (100_000, 50, 50)
 
 # psycopg's own: what goes wrong while a server-side cursor is closed, Django hands on as it is.
 OUTAGES: Final = (DatabaseError, InterfaceError, psycopg.Error, RedisError, OSError)
@@ -121,10 +118,11 @@ def run(kind: str, duty: Duty, *beside: Duty) -> None:
     that ends one of them ends the process.
     """
     tracing.start(kind, consumer_name())
+    wiring.require_shards()
     _life.kind = kind
     if settings.NOTIFY.health_port:
         HealthPort(settings.NOTIFY.health_host, settings.NOTIFY.health_port, _life.health).start()
-    collector.spare(*COLLECT_AFTER)
+    collector.spare(*collector.COLLECT_AFTER)
     others = [_Beside(other) for other in beside]
     reporter = Reporter(kind, consumer_name(), is_stuck=_life.has_a_stuck_thread)
     with _signals() as asked, reporter, _Beat(duty):
@@ -152,6 +150,8 @@ def single_connection() -> None:
     """
     options = connections["default"].settings_dict["OPTIONS"]
     options.pop("pool", None)
+    if settings.NOTIFY_DATABASE_POOLED:
+        return
     limits = f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS}"
     options["options"] = f"{options.get('options', '')} {limits}".strip()
 

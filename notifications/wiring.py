@@ -3,8 +3,13 @@
 from functools import cache
 from typing import Final
 
+import redis
+import structlog
 from django.conf import settings
+from redis.exceptions import RedisError
 
+from notifications.exceptions import OtherShards
+from notifications.stream import layout
 from notifications.stream.client import Shards, connect
 from notifications.stream.clock import ServerClock
 from notifications.stream.fanout import Fanout
@@ -13,6 +18,8 @@ from notifications.stream.rates import Rates
 from notifications.stream.register import Register
 from notifications.stream.schedules import Schedules
 from notifications.stream.writer import Writer
+
+log = structlog.get_logger("notify.redis")
 
 # Longer than any BLOCK (two seconds), and short enough to go on within five seconds of a connection's silent loss.
 PATIENCE_SECONDS: Final = 4.5
@@ -32,6 +39,14 @@ def shards() -> Shards:
 
 
 @cache
+def channels() -> redis.Redis:
+    """The Redis of the channel layer, for who sends to gateways. A frame that waits longer is worth nothing."""
+    return connect(
+        settings.NOTIFY.channel_redis_url or settings.NOTIFY.redis_url, timeout_seconds=settings.NOTIFY.redis_timeout
+    )
+
+
+@cache
 def clock() -> ServerClock:
     """Redis' time, for requests."""
     return ServerClock(shards().client)
@@ -40,7 +55,13 @@ def clock() -> ServerClock:
 @cache
 def schedules() -> Schedules:
     """What waits for its time. Nothing is changed later than its caller waits."""
-    return Schedules(shards(), clock(), patience_ms=_patience_ms(), memory_seconds=_memory_seconds())
+    return Schedules(
+        shards(),
+        clock(),
+        patience_ms=_patience_ms(),
+        memory_seconds=_memory_seconds(),
+        replicas=settings.NOTIFY.accept_replicas,
+    )
 
 
 @cache
@@ -69,6 +90,7 @@ def writer(lane: Lane = "live") -> Writer:
         clock=clock(),
         patience_ms=_patience_ms(),
         lane=lane,
+        replicas=settings.NOTIFY.accept_replicas,
     )
 
 
@@ -85,6 +107,22 @@ def patient_shards() -> Shards:
         connect(settings.NOTIFY.redis_url, timeout_seconds=PATIENCE_SECONDS, read_bytes=BATCH_BYTES),
         settings.NOTIFY.shards,
     )
+
+
+def require_shards() -> None:
+    """Stop the start, with one line, where Redis is filled with another number of shards.
+
+    Where it does not answer, whoever tells of this process (reporting.py) sees to it when it does.
+    """
+    client = connect(settings.NOTIFY.redis_url, timeout_seconds=REPORT_PATIENCE_SECONDS)
+    try:
+        layout.fix(Shards(client, settings.NOTIFY.shards))
+    except OtherShards as error:
+        raise SystemExit(f"notify: {error}") from None
+    except RedisError as error:
+        log.info("shards.not_looked_at", error=repr(error))
+    finally:
+        client.close()
 
 
 def register(name: str) -> Register:

@@ -142,6 +142,23 @@ def online(shard: int, recipient: str) -> str:
     return f"notify:{{{shard}}}:online:{recipient}"
 
 
+def waited(key: str) -> str:
+    """STRING, empty, in the slot of a key: written before each wait for replicas, so that there is something to wait
+    for. Written by replicas.py, where NOTIFY_ACCEPT_REPLICAS asks for it."""
+    return f"{key.partition('}')[0]}}}:waited"
+
+
+def layout() -> str:
+    """STRING, no expiry: the number of shards that this Redis is filled with. In one slot with `processes`. Written by
+    layout.py, by whoever finds none."""
+    return "notify:{stats}:shards"
+
+
+def everything() -> str:
+    """All keys of ours, as a pattern for SCAN; written by nobody."""
+    return "notify:{*}:*"
+
+
 def api_key(digest: str) -> str:
     """STRING, no expiry: an API key's mirror, JSON of access.keys.Grant, by the SHA-256 of the key. In one slot of
     its own, as it belongs to no recipient. Written by access/keys.py."""

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, NamedTuple
 import msgspec
 import redis
 
-from notifications.stream import keys, scripts
+from notifications.stream import keys, layout, scripts
 from notifications.stream.client import Shards
 
 SPAN_SECONDS: Final = 5
@@ -100,8 +100,9 @@ class Register:
     def report(self, report: Report, latencies: Mapping[int, int], *, age_ms: int, stopped: bool = False) -> None:
         """Tell, and note the totals of the counters where nobody did in this timespan. `age_ms`: since the start.
 
-        Raises RedisError.
+        Raises OtherShards where Redis came back with another number of shards; and RedisError.
         """
+        layout.fix(self._shards)
         names = [keys.processes(), keys.timespan(self._present()), keys.latencies()]
         arguments: list[str | bytes | int] = [self._name, "stopped" if stopped else "alive", age_ms]
         arguments += [msgspec.json.encode(report), KEPT_SECONDS]
