@@ -3,6 +3,7 @@
 from typing import Final, NamedTuple
 
 from notifications.stream import keys, scripts
+from notifications.stream.agenda import AWAY_MS, Agenda
 from notifications.stream.client import Shards
 
 MOVE_AT_ONCE: Final = 500
@@ -15,14 +16,22 @@ class Moved(NamedTuple):
     next_in_ms: int | None
 
 
-def move_due(shards: Shards) -> Moved:
-    """Move what is due, at most MOVE_AT_ONCE of each shard. Any number of processes may do this at once."""
-    calls = [(_names(shard), [MOVE_AT_ONCE]) for shard in shards.each()]
+def move_due(shards: Shards, agenda: Agenda | None = None) -> Moved:
+    """Move what is due, at most MOVE_AT_ONCE of each shard. Any number of processes may do this at once.
+
+    A shard whose node is away waits for it. `agenda`: what is asked for the shards to look at, and told when there is
+    something to do in them; `next_in_ms` is of these alone then. None: all of them.
+    """
+    looked_at = shards.each() if agenda is None else agenda.begin()
+    calls = [(_names(shard), [MOVE_AT_ONCE]) for shard in looked_at]
     moved, waits = 0, []
-    for count, next_in_ms in scripts.run_each(shards.client, "move", calls):
+    for shard, told in zip(looked_at, scripts.run_where_possible(shards.client, "move", calls), strict=True):
+        count, next_in_ms = told or (0, AWAY_MS)
         moved += count
         if next_in_ms >= 0:
             waits.append(next_in_ms)
+            if agenda:
+                agenda.note(shard, next_in_ms)
     return Moved(moved, min(waits, default=None))
 
 

@@ -9,20 +9,26 @@ that kills its worker is found, and what only happened to be beside it is not bl
     2 + n  claimed, and n consumers died while they handled this entry and nothing else (`handle_alone`)
 """
 
+import threading
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 import redis
+from redis.client import Pipeline
 from redis.exceptions import ResponseError
 
-from notifications.stream import scripts
+from notifications.stream import bells, scripts
+from notifications.stream.bells import Bells
+from notifications.stream.cluster import AWAY, is_gone
+from notifications.stream.scripts import Call
 
 # Few at a time: others can claim the rest of a long list meanwhile, which so does not wait for a killer among these.
 CLAIM_STEP: Final = 20
 CLAIMED: Final = 2
 # An empty consumer that was not heard of for so many times the claim's idle time is forgotten.
 FORGET_AFTER_IDLE_TIMES: Final = 6
+DEEP_AT_ONCE: Final = 8
 
 
 def group_is_lost(error: ResponseError) -> bool:
@@ -65,6 +71,9 @@ class GroupReader:
     """One consumer of one group over several streams.
 
     Held entries are its own as long as they are renewed (`renew`, from any thread) more often than `claim_idle_ms`.
+
+    In a cluster, streams whose node is away are passed over until it is back: only where no node answers, or one
+    answers that something is wrong, does a method raise.
     """
 
     def __init__(
@@ -75,21 +84,24 @@ class GroupReader:
         self._group = group
         self._consumer = consumer
         self._claim_idle_ms = claim_idle_ms
+        # What is read and what is settled may change it at the same time.
+        self._holding = threading.Lock()
+        self._bells = bells.for_streams(client, streams)
+        # Those of which as much was read as was asked for, the longest ago first.
+        self._deep: dict[bytes, None] = {}
         self._held: tuple[Entry, ...] = ()
         # The most that each consumer was seen to hold: what is left of a batch is not all that its owner had in hand.
         self._most_held: dict[bytes, int] = {}
 
     def create_groups(self) -> None:
         """Make streams and groups that are not there, from the first entry on. Safe at any time."""
-        for stream in self._streams:
-            # Not without a look: a Redis that is full refuses to create even what is there.
-            if self._has_group(stream):
-                continue
-            try:
-                self._client.xgroup_create(stream, self._group, id="0", mkstream=True)
-            except ResponseError as error:
-                if not str(error).startswith("BUSYGROUP"):
-                    raise
+        # Not without a look: a Redis that is full refuses to create even what is there.
+        looks = self._ask_each(self._streams, lambda pipe, stream: pipe.xinfo_groups(stream))
+        lacking = [stream for stream, groups in looks.items() if not self._is_among(groups)]
+        made = self._ask_each(lacking, lambda pipe, name: pipe.xgroup_create(name, self._group, id="0", mkstream=True))
+        for answer in made.values():
+            if isinstance(answer, ResponseError) and not str(answer).startswith("BUSYGROUP"):
+                raise answer
 
     def claim(self) -> list[Entry]:
         """What silent consumers held, of one stream, a step at a time; also what this one was given and never got.
@@ -123,7 +135,8 @@ class GroupReader:
 
     def give_back(self) -> None:
         """Let any consumer claim the held entries at once. Who gives back did not die: this delivery is not counted."""
-        held, self._held = self._held, ()
+        with self._holding:
+            held, self._held = self._held, ()
         for deaths in {entry.deaths for entry in held}:
             uncounted = 0 if deaths is None else CLAIMED + deaths
             same = [entry for entry in held if entry.deaths == deaths]
@@ -132,43 +145,112 @@ class GroupReader:
     def remove_dead_consumers(self) -> int:
         """Forget consumers that hold nothing and were silent for long; returns how many. One with entries stays."""
         long_silent_ms = self._claim_idle_ms * FORGET_AFTER_IDLE_TIMES
-        return sum(
-            scripts.run(self._client, "forget", [stream], [self._group, self._consumer, long_silent_ms])
-            for stream in self._streams
-        )
+        arguments: list[str | bytes | int] = [self._group, self._consumer, long_silent_ms]
+        calls: list[Call] = [([stream], arguments) for stream in self._streams]
+        forgotten: list[int | None] = scripts.run_where_possible(self._client, "forget", calls)
+        return sum(count or 0 for count in forgotten)
 
-    def _deliver(self, streams: Iterable[bytes], *, count: int, block_ms: int | None) -> list[Entry]:
-        answer: Any = self._client.xreadgroup(
-            self._group, self._consumer, dict.fromkeys(streams, ">"), count=count, block=block_ms
-        )
-        return self._hold(
-            [Entry(stream, entry_id, fields or {}) for stream, entries in answer or () for entry_id, fields in entries]
-        )
+    def within_reach(self, entries: Iterable[Entry]) -> list[Entry]:
+        """Those of the entries that can be settled just now. The others are held no more, and claimed when they can be.
+
+        All of them where no server answers: then there is nothing to go on with.
+        """
+        chosen = list(entries)
+        if self._bells is None:
+            return chosen
+        served = {stream: self._bells.is_served(stream) for stream in {entry.stream for entry in chosen}}
+        self._release(entry for entry in chosen if not served[entry.stream])
+        return [entry for entry in chosen if served[entry.stream]]
+
+    def _deliver(self, streams: Collection[bytes], *, count: int, block_ms: int | None, in_all: int = 0) -> list[Entry]:
+        """New entries, `count` of each stream; or more of each, `in_all`, where it is known that few have any."""
+        if self._bells is None:
+            answer: Any = self._client.xreadgroup(
+                self._group, self._consumer, dict.fromkeys(streams, ">"), count=count, block=block_ms
+            )
+            return self._hold(_entries(answer))
+        entries = self._look(self._bells, streams, count, in_all)
+        if not entries and block_ms:
+            self._bells.wait(streams, block_ms / 1000)
+            entries = self._look(self._bells, streams, count, in_all)
+        return entries
+
+    def _look(self, heard: Bells, streams: Collection[bytes], count: int, in_all: int) -> list[Entry]:
+        """New entries of the streams that rang."""
+        rung = self._chosen(heard, heard.take(streams))
+        each = max(count, in_all // max(1, len(rung)))
+        group, consumer = self._group, self._consumer
+        answers = self._ask_each(rung, lambda pipe, name: pipe.xreadgroup(group, consumer, {name: ">"}, count=each))
+        entries, wrong = list[Entry](), None
+        for stream, answer in answers.items():
+            if isinstance(answer, Exception):
+                wrong = wrong or answer
+                continue
+            found = _entries(answer)
+            entries += found
+            self._deep.pop(stream, None)
+            if len(found) == each:
+                self._deep[stream] = None
+                heard.ring([stream])
+        self._hold(entries)
+        if wrong:
+            # What was read meanwhile is claimed again, as if its connection had been lost.
+            self._release(entries)
+            heard.ring(rung)
+            raise wrong
+        return entries
+
+    def _chosen(self, heard: Bells, rung: list[bytes]) -> list[bytes]:
+        """Of streams with more than was read from them, a few at a time, much of each: each costs commands of its own.
+
+        The others come first next time.
+        """
+        deep = [stream for stream in self._deep if stream in rung]
+        put_off = set(deep[DEEP_AT_ONCE:])
+        if not put_off:
+            return rung
+        heard.ring(put_off)
+        return [stream for stream in rung if stream not in put_off]
+
+    def _ask_each(self, streams: Iterable[bytes], ask: Callable[[Pipeline, bytes], object]) -> dict[bytes, Any]:
+        """Ask something of each stream, at once; answers, and what the server says is wrong, by stream.
+
+        One whose node is away is left out. Raises where no server answers.
+        """
+        names = list(streams)
+        pipe = self._client.pipeline(transaction=False)
+        for stream in names:
+            ask(pipe, stream)
+        answers = dict(zip(names, pipe.execute(raise_on_error=False), strict=True))
+        found = {stream: answer for stream, answer in answers.items() if not isinstance(answer, AWAY)}
+        if names and not found and is_gone(self._client):
+            raise answers[names[0]]
+        return found
 
     def _hold(self, entries: list[Entry]) -> list[Entry]:
-        self._held = (*self._held, *entries)
+        with self._holding:
+            self._held = (*self._held, *entries)
         return entries
 
     def _release(self, settled: Iterable[Entry]) -> None:
         # By identity: the hash of an entry would go through its payload.
         gone = {id(entry) for entry in settled}
-        self._held = tuple(entry for entry in self._held if id(entry) not in gone)
+        with self._holding:
+            self._held = tuple(entry for entry in self._held if id(entry) not in gone)
 
     def _pending(self) -> dict[bytes, dict[bytes, int]]:
         """How many entries each consumer holds, by stream."""
-        pipe = self._client.pipeline(transaction=False)
-        for stream in self._streams:
-            pipe.xpending(stream, self._group)
+        found = self._ask_each(self._streams, lambda pipe, stream: pipe.xpending(stream, self._group))
+        for answer in found.values():
+            if isinstance(answer, Exception):
+                raise answer
         return {
             stream: {owner["name"]: owner["pending"] for owner in summary["consumers"]}
-            for stream, summary in zip(self._streams, pipe.execute(), strict=True)
+            for stream, summary in found.items()
         }
 
-    def _has_group(self, stream: bytes) -> bool:
-        try:
-            groups: Any = self._client.xinfo_groups(stream)
-        except ResponseError:
-            # There is no such stream.
+    def _is_among(self, groups: Any) -> bool:  # noqa: ANN401 - XINFO GROUPS, or the error that there is no such stream
+        if isinstance(groups, Exception):
             return False
         return any(group["name"] == self._group.encode() for group in groups)
 
@@ -187,10 +269,19 @@ class GroupReader:
         per_stream: dict[bytes, list[Any]] = {}
         for entry in entries:
             per_stream.setdefault(entry.stream, []).append(entry.entry_id)
-        for stream, ids in per_stream.items():
-            self._client.xclaim(
-                stream, self._group, self._consumer, 0, ids, idle=idle_ms, retrycount=retrycount, justid=True
-            )
+        group, consumer = self._group, self._consumer
+
+        def claim(pipe: Pipeline, stream: bytes) -> None:
+            ids = per_stream[stream]
+            pipe.xclaim(stream, group, consumer, 0, ids, idle=idle_ms, retrycount=retrycount, justid=True)
+
+        for answer in self._ask_each(per_stream, claim).values():
+            if isinstance(answer, Exception):
+                raise answer
+
+
+def _entries(answer: Any) -> list[Entry]:  # noqa: ANN401 - XREADGROUP's
+    return [Entry(stream, entry_id, fields or {}) for stream, entries in answer or () for entry_id, fields in entries]
 
 
 def _claimed(stream: bytes, entry_id: bytes, deaths: int, flat: list[bytes]) -> Entry:

@@ -44,13 +44,17 @@ class LetterReader(GroupReader):
         """What silent recorders held; recording a letter again has no effect."""
         return self._letters(self.claim())
 
+    def letters_within_reach(self) -> list[Letter]:
+        """Those that are held and can be settled just now; see GroupReader.within_reach."""
+        return self._letters(self.within_reach(self._held))
+
     def settle(self, letters: Collection[Letter]) -> None:
-        """End held letters: they are recorded. One script a shard; safe to repeat."""
+        """End held letters: they are recorded. One script a shard, all at once; safe to repeat."""
         per_shard: dict[int, list[str | bytes | int]] = defaultdict(lambda: [RECORDERS])
         for letter in letters:
             per_shard[letter.shard] += (letter.entry_id, letter.event_id)
-        for shard, arguments in per_shard.items():
-            scripts.run(self._client, "record", [keys.dead_letters(shard), keys.inflight(shard)], arguments)
+        calls = [([keys.dead_letters(shard), keys.inflight(shard)], per_shard[shard]) for shard in per_shard]
+        scripts.run_each(self._client, "record", calls)
         settled = {(letter.shard, letter.entry_id) for letter in letters}
         self._release(entry for entry in self._held if (self._shard_of[entry.stream], entry.entry_id) in settled)
 

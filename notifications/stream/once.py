@@ -7,6 +7,7 @@ import msgspec
 from notifications.exceptions import IdempotencyConflict
 from notifications.stream import keys, scripts
 from notifications.stream.client import Shards
+from notifications.stream.replicas import NO_REPLICAS, Replicas
 
 
 class Once(msgspec.Struct, frozen=True):
@@ -41,8 +42,10 @@ class Records:
     is seen to be a conflict.
     """
 
-    def __init__(self, shards: Shards) -> None:
+    def __init__(self, shards: Shards, replicas: Replicas = NO_REPLICAS) -> None:
+        """`replicas`: those that must have a reservation before anything is done under it."""
         self._shards = shards
+        self._replicas = replicas
 
     def home(self, once: Once) -> int:
         """The shard of a record."""
@@ -51,9 +54,9 @@ class Records:
     def reserve(self, once: Once, answer: bytes) -> Replayed | Pending | None:
         """Note what is about to be done, with the answer, and the ids in it; None where this call was the first.
 
-        Raises IdempotencyConflict.
+        Raises IdempotencyConflict and NotReplicated.
         """
-        outcome, *rest = scripts.run(
+        outcome, *rest = self._replicas.run(
             self._shards.client, "reserve", [once.key(self.home(once))], [once.fingerprint, answer, once.seconds]
         )
         return Pending(rest[0]) if outcome == b"pending" else answered(outcome, rest)

@@ -2,13 +2,14 @@
 
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final, NamedTuple
 
 from notifications.stream import keys, scripts
 from notifications.stream.client import Shards
 from notifications.stream.group import Entry, GroupReader
 from notifications.stream.keys import GROUP, LANES, Lane
+from notifications.stream.scripts import Call
 
 # Somebody who is just sent something is not to wait for a large batch of bulk: while there is traffic in `live`, and
 # for so long after it, batches of bulk are small.
@@ -67,15 +68,25 @@ Outcome = Done | Again | Dead | Spread
 
 
 class Reader(GroupReader):
-    """One consumer of the group `workers`, over every shard and both lanes."""
+    """One consumer of the group `workers`, over both lanes of every shard, or of some."""
 
-    def __init__(self, shards: Shards, consumer: str, *, batch_size: int, claim_idle_ms: int) -> None:
-        self._lanes = {keys.lane(shard, lane).encode(): (shard, lane) for lane in LANES for shard in shards.each()}
+    def __init__(
+        self,
+        shards: Shards,
+        consumer: str,
+        *,
+        batch_size: int,
+        claim_idle_ms: int,
+        only: Collection[int] | None = None,
+    ) -> None:
+        """`only`: the shards that are its own; None: every one."""
+        own = sorted(shards.each() if only is None else only)
+        self._lanes = {keys.lane(shard, lane).encode(): (shard, lane) for lane in LANES for shard in own}
         super().__init__(shards.client, list(self._lanes), group=GROUP, consumer=consumer, claim_idle_ms=claim_idle_ms)
         self._live = [name for name, (_, lane) in self._lanes.items() if lane == "live"]
         self._bulk = [name for name, (_, lane) in self._lanes.items() if lane == "bulk"]
         self._batch_size = batch_size
-        self._count_each = max(1, batch_size // shards.count)
+        self._count_each = max(1, batch_size // len(own))
         self._bulk_count = self._count_each
         self._ahead: deque[Entry] = deque()
         self._live_at = float("-inf")
@@ -86,13 +97,14 @@ class Reader(GroupReader):
 
         What is read of `bulk` is handed out in parts, between which `live` has its turn.
         """
-        if entries := self._deliver(self._live, count=self._count_each, block_ms=self._rest_ms()):
+        each, in_all = self._count_each, self._batch_size
+        if entries := self._deliver(self._live, count=each, block_ms=self._rest_ms(), in_all=in_all):
             self._live_at = time.monotonic()
             return entries
         if not self._ahead:
-            self._read_ahead(self._deliver(self._bulk, count=self._bulk_count, block_ms=None))
+            self._read_ahead(self._deliver_bulk(self._bulk, block_ms=None))
         if not self._ahead and block_ms:
-            found = self._deliver(self._lanes, count=self._bulk_count, block_ms=block_ms)
+            found = self._deliver_bulk(self._lanes, block_ms=block_ms)
             if live := [entry for entry in found if self._lanes[entry.stream][1] == "live"]:
                 self._live_at = time.monotonic()
             self._read_ahead([entry for entry in found if self._lanes[entry.stream][1] == "bulk"])
@@ -103,6 +115,18 @@ class Reader(GroupReader):
     def put_off(self, entries: Iterable[Entry]) -> None:
         """Hand out held entries of `bulk` again, in parts, as if they had just been read."""
         self._ahead += entries
+
+    def within_reach(self, entries: Iterable[Entry]) -> list[Entry]:
+        """Those of the entries that can be settled just now. The others are held no more, and claimed when they can be.
+
+        All of them where no server answers: then there is nothing to go on with.
+        """
+        self._ahead = deque(super().within_reach(self._ahead))
+        return super().within_reach(entries)
+
+    def _deliver_bulk(self, streams: Collection[bytes], *, block_ms: int | None) -> list[Entry]:
+        in_all = self._batch_size if self._bulk_count == self._count_each else 0
+        return self._deliver(streams, count=self._bulk_count, block_ms=block_ms, in_all=in_all)
 
     def _read_ahead(self, entries: list[Entry]) -> None:
         self._ahead += entries
@@ -137,32 +161,30 @@ class Reader(GroupReader):
     def settle(self, outcomes: Iterable[Outcome]) -> None:
         """End held entries: what is stored leaves, what failed waits for its next attempt, what is dead is a letter.
 
-        One script a lane and shard; safe to repeat after an error half-way.
+        One script a lane and shard, all at once; safe to repeat after an error half-way.
         """
         per_lane: dict[bytes, list[Outcome]] = {}
         for outcome in outcomes:
             per_lane.setdefault(outcome.entry.stream, []).append(outcome)
-        for stream, members in per_lane.items():
-            self._settle(*self._lanes[stream], members)
+        lanes = [(*self._lanes[stream], members) for stream, members in per_lane.items()]
+        self._run("spread", [self._spread(*lane) for lane in lanes])
+        self._run("settle", [self._settle(*lane) for lane in lanes])
         self._release(outcome.entry for members in per_lane.values() for outcome in members)
 
-    def _settle(self, shard: int, lane: Lane, outcomes: list[Outcome]) -> None:
-        spread = [outcome for outcome in outcomes if isinstance(outcome, Spread)]
-        if spread:
-            self._spread(shard, lane, spread)
-        if len(spread) < len(outcomes):
-            self._settle_events(shard, lane, outcomes)
+    def _run(self, script: str, calls: Iterable[Call | None]) -> None:
+        scripts.run_each(self._client, script, [call for call in calls if call])
 
-    def _spread(self, shard: int, lane: Lane, chunks: list[Spread]) -> None:
+    def _spread(self, shard: int, lane: Lane, outcomes: list[Outcome]) -> Call | None:
         arguments: list[str | bytes | int] = [GROUP, lane]
-        for entry, stored, left in chunks:
-            arguments += (entry.entry_id, stored, len(left))
-            for event in left:
-                arguments += event
+        for outcome in outcomes:
+            if isinstance(outcome, Spread):
+                arguments += (outcome.entry.entry_id, outcome.stored, len(outcome.left))
+                for event in outcome.left:
+                    arguments += event
         names = [keys.lane(shard, lane), keys.inflight(shard), keys.counters(shard)]
-        scripts.run(self._client, "spread", names, arguments)
+        return (names, arguments) if len(arguments) > 2 else None
 
-    def _settle_events(self, shard: int, lane: Lane, outcomes: list[Outcome]) -> None:
+    def _settle(self, shard: int, lane: Lane, outcomes: list[Outcome]) -> Call | None:
         done = [outcome for outcome in outcomes if isinstance(outcome, Done)]
         again = [outcome for outcome in outcomes if isinstance(outcome, Again)]
         dead = [outcome for outcome in outcomes if isinstance(outcome, Dead)]
@@ -181,4 +203,4 @@ class Reader(GroupReader):
             keys.delayed(shard),
             keys.payloads(shard),
         ]
-        scripts.run(self._client, "settle", names, arguments)
+        return (names, arguments) if len(arguments) > 4 else None

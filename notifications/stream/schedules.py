@@ -14,9 +14,11 @@ from redis.exceptions import RedisError
 
 from notifications.exceptions import Refused
 from notifications.stream import keys, scripts
-from notifications.stream.client import Shards
+from notifications.stream.agenda import AWAY_MS, Agenda
+from notifications.stream.client import Shards, run_of
 from notifications.stream.clock import ServerClock
 from notifications.stream.once import Once, Pending, Records, Replayed, answered
+from notifications.stream.replicas import Replicas
 from notifications.stream.timely import Timely
 
 T = TypeVar("T")
@@ -94,25 +96,32 @@ class Schedules:
     """Every shard's schedules."""
 
     def __init__(
-        self, shards: Shards, clock: ServerClock, *, patience_ms: int, memory_seconds: int = 25 * 3600
+        self,
+        shards: Shards,
+        clock: ServerClock,
+        *,
+        patience_ms: int,
+        memory_seconds: int = 25 * 3600,
+        replicas: int = 0,
     ) -> None:
         """`patience_ms`: how long the caller waits for an answer. What would be changed later is not changed.
 
         `memory_seconds`: how long a request may be repeated, and what it made must not come back when it is gone.
+        `replicas`: so many must have what is made or changed; where fewer do, that raises NotReplicated.
         """
         self._shards = shards
         self._memory_seconds = memory_seconds
-        self._timely = Timely(shards.own, clock, patience_ms=patience_ms)
-        self._records = Records(shards)
+        self._timely = Timely(shards.own, clock, patience_ms=patience_ms, replicas=replicas)
+        self._records = Records(shards, Replicas(replicas, patience_ms))
 
     @property
     def shards(self) -> Shards:
         """Where they are."""
         return self._shards
 
-    def now_ms(self) -> int:
-        """The server's time at the latest, Unix ms: the one that tells what is due."""
-        return self._timely.latest_ms()
+    def now_ms(self, recipient: str = "") -> int:
+        """The server's time at the latest, Unix ms; in a cluster that of the node which tells what is due for them."""
+        return self._timely.latest_ms(keys.scheduled(self._shards.of(recipient)) if recipient else "")
 
     def earliest_ms(self) -> int:
         """The server's time at the earliest, Unix ms: for what has to be over by then."""
@@ -198,11 +207,17 @@ class Schedules:
             self._complete(once, answer)
         return outcome
 
-    def fire(self) -> Due:
-        """Fire what is due and fires once, at most FIRE_AT_ONCE of each shard, and find what comes again."""
-        calls = [(self._names(shard), [FIRE_AT_ONCE]) for shard in self._shards.each()]
+    def fire(self, agenda: Agenda | None = None) -> Due:
+        """Fire what is due and fires once, at most FIRE_AT_ONCE of each shard, and find what comes again.
+
+        A shard whose node is away waits for it. `agenda`: see delayed.move_due.
+        """
+        looked_at = self._shards.each() if agenda is None else agenda.begin()
+        calls = [(self._names(shard), [FIRE_AT_ONCE]) for shard in looked_at]
         fired, again, put_off, waits, now, late = 0, list[Kept](), list[str](), list[int](), 0, list[int]()
-        for count, next_in_ms, now_ms, flat, unreadable, by in scripts.run_each(self._shards.client, "fire", calls):
+        answers = scripts.run_where_possible(self._shards.client, "fire", calls)
+        for shard, told in zip(looked_at, answers, strict=True):
+            count, next_in_ms, now_ms, flat, unreadable, by = told or (0, AWAY_MS, 0, (), (), ())
             fired, now = fired + count, max(now, now_ms)
             triples = zip(flat[::3], flat[1::3], flat[2::3], strict=True)
             again += [parse(schedule_id.decode(), value, due) for schedule_id, due, value in triples]
@@ -210,30 +225,44 @@ class Schedules:
             late += by
             if next_in_ms >= 0:
                 waits.append(next_in_ms)
+                if agenda:
+                    agenda.note(shard, next_in_ms)
         return Due(fired, again, min(waits, default=None), now, put_off, late)
 
     def step(self, steps: Iterable[Step]) -> int:
         """Fire occurrences and move their schedules on, each unless somebody else did; returns how many moved."""
-        moved = 0
         per_shard: dict[int, list[str | bytes | int]] = defaultdict(list)
         for seen, following, event_id, event in steps:
             arguments = per_shard[self._shards.of_id(seen.id)]
             arguments += (seen.id, _due(seen), seen.revision, _due(following), following.value, event_id, event)
-        for shard, arguments in per_shard.items():
-            moved += scripts.run(self._shards.client, "step", self._names(shard), arguments)
-        return moved
+        calls = [(self._names(shard), arguments) for shard, arguments in per_shard.items()]
+        return sum(moved or 0 for moved in scripts.run_where_possible(self._shards.client, "step", calls))
 
     def changes(self, shard: int, count: int | None = None) -> list[Change]:
         """The oldest changes that are not recorded yet; all, without a count."""
         entries: Any = self._shards.client.xrange(keys.changes(shard), count=count)
         return [_change(entry_id, fields) for entry_id, fields in entries]
 
-    def changed_shards(self) -> list[int]:
-        """The shards with changes that are not recorded yet."""
-        pipe = self._shards.client.pipeline(transaction=False)
-        for shard in self._shards.each():
-            pipe.xlen(keys.changes(shard))
-        return [shard for shard, entries in enumerate(pipe.execute()) if entries]
+    def changed_shards(self, agenda: Agenda | None = None) -> list[int]:
+        """The shards with changes that are not recorded yet; without those whose node is away.
+
+        `agenda`: what is asked for the shards to look at. Those that are returned are to be looked at again.
+        """
+        looked_at = self._shards.each() if agenda is None else agenda.begin()
+        entries = self._shards.ask_each(lambda pipe, shard: pipe.xlen(keys.changes(shard)), looked_at)
+        found = [shard for shard, waiting in entries.items() if waiting]
+        if agenda:
+            agenda.again(found)
+        return found
+
+    def await_changes(self, block_ms: int) -> bool:
+        """Whether there may be changes that are not recorded yet. Waits for one, `block_ms` at most.
+
+        Several shards may be at several servers, which cannot be waited for together: then the answer is always yes.
+        """
+        if self._shards.count > 1:
+            return True
+        return bool(self._shards.client.xread({keys.changes(0): "0"}, count=1, block=block_ms))
 
     def recorded(self, shard: int, changes: Sequence[Change], over: Iterable[str]) -> None:
         """Forget changes, and schedules that are over by them: PostgreSQL has both."""
@@ -283,10 +312,8 @@ class Schedules:
 
     def lost(self) -> list[int]:
         """The shards that were never compared with PostgreSQL, or lost the note of it, and what else they had."""
-        pipe = self._shards.client.pipeline(transaction=False)
-        for shard in self._shards.each():
-            pipe.get(keys.compared(shard))
-        return [shard for shard, note in enumerate(pipe.execute()) if note != COMPARED]
+        notes = self._shards.ask_each(lambda pipe, shard: pipe.get(keys.compared(shard)))
+        return [shard for shard, note in notes.items() if note != COMPARED]
 
     def begin_comparison(self, shard: int, token: str) -> bytes:
         """Note that a shard is being compared; returns the note, to end with. A flush meanwhile takes it away."""
@@ -302,9 +329,8 @@ class Schedules:
         return bool(replaced) or self._shards.client.get(keys.compared(shard)) == COMPARED
 
     def server(self) -> str:
-        """The run of the server that answers: another one may lack what the last one had."""
-        told: Any = self._shards.client.info("server")
-        return str(told["run_id"])
+        """The run of the server that answers, of each node of a cluster: another may lack what the last one had."""
+        return run_of(self._shards.client)
 
     def _plan(
         self, kept: Kept, once: Once | None = None, answer: bytes = b"", since: float | None = None

@@ -1,4 +1,5 @@
 -- Accept events into a lane of one shard: idempotency record, backlog, entries, in-flight state, together or not at all.
+-- needs: bell.lua
 -- needs: accepting.lua
 --
 -- KEYS[1]  the lane (STREAM) to write to

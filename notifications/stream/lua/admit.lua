@@ -2,6 +2,7 @@
 -- them from its rate: all that a request asks, at once. Key and rate are in slots of their own, so this is for a
 -- deployment of one shard, which is one server; of several shards, each is asked by itself.
 -- needs: rates.lua
+-- needs: bell.lua
 -- needs: accepting.lua
 --
 -- KEYS[1…4]    lane, other lane, in-flight states, counters: as for accept.lua

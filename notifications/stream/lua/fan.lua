@@ -1,4 +1,5 @@
 -- Put chunks of a bulk job into the lane of one shard, and move the job's position on with them.
+-- needs: bell.lua
 --
 -- KEYS[1]  the lane (STREAM)
 -- KEYS[2]  the job (HASH)
@@ -39,7 +40,7 @@ end
 -- two tenths of a second go.
 local LATENESS, RECUT = 200000, 50
 local limit, length = tonumber(ARGV[3]), redis.call('XLEN', lane)
-local fanned, wait = 0, 0
+local fanned, chunks, wait = 0, 0, 0
 for i = 6, #ARGV, 2 do
   if length >= limit then
     break
@@ -62,8 +63,9 @@ for i = 6, #ARGV, 2 do
     due = math.max(due, now - LATENESS) + math.ceil(ARGV[i + 1] * 1000000 / rate)
   end
   redis.call('XADD', lane, '*', 'event', ARGV[5], 'to', ARGV[i])
-  fanned, length = fanned + ARGV[i + 1], length + 1
+  fanned, chunks, length = fanned + ARGV[i + 1], chunks + 1, length + 1
 end
+bell.ring(lane, 'workers', chunks)
 
 position = position + fanned
 redis.call('HSET', job, 'position', string.format('%d', position), 'due', string.format('%d', due),

@@ -1,5 +1,6 @@
 -- Fire schedules that are due, the longest due first: those that fire once go into the lane, those that come again are
 -- given to the caller, who knows when that is (step.lua).
+-- needs: bell.lua
 --
 -- KEYS[1]  schedules that wait (ZSET)
 -- KEYS[2]  schedules (HASH)
@@ -51,10 +52,12 @@ if #gone > 0 then redis.call('ZREM', KEYS[1], unpack(gone)) end
 if #states > 0 then
   redis.call('HSET', KEYS[5], unpack(states))
   redis.call('HINCRBY', KEYS[6], 'accepted', #states / 2)
+  bell.ring(KEYS[4], 'workers', #states / 2)
 end
 if #fired > 0 then
   redis.call('XADD', KEYS[3], '*', 'fired', table.concat(fired, ' '), 'at', string.format('%d', now))
   redis.call('HINCRBY', KEYS[6], 'fired', #fired)
+  bell.ring_if_first(KEYS[3], 1)
 end
 
 local following = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')

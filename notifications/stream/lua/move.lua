@@ -1,4 +1,5 @@
 -- Move delayed events that are due into their lanes, the longest due first.
+-- needs: bell.lua
 --
 -- KEYS[1]  delayed events (ZSET)
 -- KEYS[2]  their payloads (HASH)
@@ -13,6 +14,7 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local lanes = {live = KEYS[3], bulk = KEYS[4]}
 local moved = 0
+local added = {live = 0, bulk = 0}
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, ARGV[1])) do
   local parked = redis.call('HGET', KEYS[2], id)
@@ -22,8 +24,13 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0
     redis.call('HSET', KEYS[5], id, 'queued ' .. name .. ' ' .. entry)
     redis.call('HDEL', KEYS[2], id)
     moved = moved + 1
+    added[name] = added[name] + 1
   end
   redis.call('ZREM', KEYS[1], id)
+end
+
+for name, count in pairs(added) do
+  bell.ring(lanes[name], 'workers', count)
 end
 
 local following = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')

@@ -1,4 +1,5 @@
 -- Accept a schedule, once.
+-- needs: bell.lua
 --
 -- KEYS[1]  schedules that wait (ZSET)
 -- KEYS[2]  schedules (HASH)
@@ -35,6 +36,8 @@ local id, due, value = ARGV[5], ARGV[6], ARGV[7]
 if redis.call('EXISTS', KEYS[4]) == 0 and redis.call('HSETNX', KEYS[2], id, value) == 1 then
   redis.call('ZADD', KEYS[1], due, id)
   redis.call('XADD', KEYS[3], '*', 'id', id, 'due', due, 'schedule', value)
+  bell.ring_if_next(KEYS[1], id)
+  bell.ring_if_first(KEYS[3], 1)
 end
 if record then
   redis.call('SET', record, ARGV[2] .. 'D' .. ARGV[3], 'EX', ARGV[4])

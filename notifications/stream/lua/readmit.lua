@@ -1,4 +1,5 @@
 -- Take dead events into a lane of one shard again, each for its next life.
+-- needs: bell.lua
 --
 -- KEYS[1]  the lane (STREAM) to write to
 -- KEYS[2]  the shard's other lane (STREAM), which counts towards the backlog
@@ -35,4 +36,5 @@ for i = 4, #ARGV, 3 do
     readmitted = readmitted + 1
   end
 end
+bell.ring(KEYS[1], 'workers', readmitted)
 return {'readmitted', readmitted}

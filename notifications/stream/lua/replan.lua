@@ -1,5 +1,6 @@
 -- Change a schedule that waits: its time, its content, or its end. Whoever fires it at the same time comes before or
 -- after, and this script says which.
+-- needs: bell.lua
 --
 -- KEYS[1]  schedules that wait (ZSET)
 -- KEYS[2]  schedules (HASH)
@@ -38,6 +39,8 @@ if due == '' then
   redis.call('SET', KEYS[4], '1', 'EX', ARGV[6])
 else
   redis.call('ZADD', KEYS[1], due, id)
+  bell.ring_if_next(KEYS[1], id)
 end
 redis.call('XADD', KEYS[3], '*', 'id', id, 'due', due, 'schedule', value)
+bell.ring_if_first(KEYS[3], 1)
 return {'changed'}

@@ -1,4 +1,5 @@
 -- Put back schedules as PostgreSQL has them, where this server lacks them or has an older revision.
+-- needs: bell.lua
 --
 -- KEYS[1]  schedules that wait (ZSET)
 -- KEYS[2]  schedules (HASH)
@@ -25,6 +26,7 @@ for i = 2, #ARGV, 4 do
     else
       redis.call('HSET', KEYS[2], id, value)
       redis.call('ZADD', KEYS[1], due, id)
+      bell.ring_if_next(KEYS[1], id)
     end
     restored = restored + 1
   end

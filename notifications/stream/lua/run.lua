@@ -1,4 +1,5 @@
 -- Fire a schedule now, whatever its time: one that fires once is over then, one that comes again waits as before.
+-- needs: bell.lua
 --
 -- KEYS[1]  schedules that wait (ZSET)
 -- KEYS[2]  schedules (HASH)
@@ -63,9 +64,11 @@ if redis.call('HSETNX', KEYS[5], occurrence, '') == 1 then
   redis.call('HSET', KEYS[5], occurrence, 'queued live ' .. entry)
   redis.call('HINCRBY', KEYS[6], 'accepted', 1)
   redis.call('HINCRBY', KEYS[6], 'fired', 1)
+  bell.ring(KEYS[4], 'workers', 1)
 end
 redis.call('HSET', KEYS[2], id, value)
 redis.call('XADD', KEYS[3], '*', 'id', id, 'due', due, 'schedule', value)
+bell.ring_if_first(KEYS[3], 1)
 if record then
   redis.call('SET', record, ARGV[2] .. 'D' .. ARGV[3], 'EX', ARGV[4])
 end

@@ -1,5 +1,6 @@
 -- Settle a batch of one lane of one shard: what was stored leaves, what failed waits for its next attempt, what is dead
 -- goes to the dead letters.
+-- needs: bell.lua
 --
 -- KEYS[1]  the lane (STREAM)
 -- KEYS[2]  in-flight states (HASH)
@@ -45,6 +46,7 @@ for i = first_failed, first_dead - 1, 4 do
     local due = string.format('%d', now + delay)
     redis.call('HSET', payloads, id, lane_name .. ' ' .. payload)
     redis.call('ZADD', delayed, due, id)
+    bell.ring_if_next(delayed, id)
     redis.call('HSET', inflight, id, 'retrying delayed ' .. due)
     failed = failed + 1
   end
@@ -62,6 +64,7 @@ for i = first_dead, #ARGV, 7 do
   end
 end
 
+bell.ring(dead_letters, 'recorders', dead)
 for name, count in pairs({stored = stored, retried = failed, dead = dead}) do
   if count > 0 then redis.call('HINCRBY', counters, name, count) end
 end

@@ -1,5 +1,6 @@
 -- Settle chunks of bulk jobs in one lane of one shard: each leaves, and those of its events that are no rows yet go back
 -- into the lane, each as an entry of its own.
+-- needs: bell.lua
 --
 -- KEYS[1]  the lane (STREAM)
 -- KEYS[2]  in-flight states (HASH)
@@ -13,7 +14,7 @@
 -- counts nothing and writes nothing.
 local lane, inflight, counters = unpack(KEYS)
 local group, lane_name = ARGV[1], ARGV[2]
-local settled, stored = 0, 0
+local settled, stored, added = 0, 0, 0
 local i = 3
 while i <= #ARGV do
   local entry, done, left = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
@@ -25,11 +26,13 @@ while i <= #ARGV do
       if redis.call('HSETNX', inflight, id, '') == 1 then
         local own = redis.call('XADD', lane, '*', 'event', ARGV[j + 1])
         redis.call('HSET', inflight, id, 'queued ' .. lane_name .. ' ' .. own)
+        added = added + 1
       end
     end
   end
   i = i + 3 + 2 * left
 end
+bell.ring(lane, group, added)
 if stored > 0 then
   redis.call('HINCRBY', counters, 'stored', stored)
 end

@@ -1,4 +1,5 @@
 -- Fire occurrences of schedules that come again, and move each schedule to its next time: compare and set.
+-- needs: bell.lua
 --
 -- KEYS[1]  schedules that wait (ZSET)
 -- KEYS[2]  schedules (HASH)
@@ -26,13 +27,16 @@ for i = 1, #ARGV, 7 do
       redis.call('ZREM', KEYS[1], id)
     else
       redis.call('ZADD', KEYS[1], due, id)
+      bell.ring_if_next(KEYS[1], id)
     end
     redis.call('XADD', KEYS[3], '*', 'id', id, 'due', due, 'schedule', value)
     moved = moved + 1
   end
 end
+bell.ring_if_first(KEYS[3], moved)
 if fired > 0 then
   redis.call('HINCRBY', KEYS[6], 'accepted', fired)
   redis.call('HINCRBY', KEYS[6], 'fired', fired)
+  bell.ring(KEYS[4], 'workers', fired)
 end
 return moved

@@ -1,4 +1,4 @@
--- What accept.lua and admit.lua share. `keys` and `request` are tables of theirs:
+-- What accept.lua and admit.lua share, beside bell.lua. `keys` and `request` are tables of theirs:
 --
 -- keys.lane, keys.other   the lane (STREAM) to write to, and the shard's other one, which counts towards the backlog
 -- keys.inflight           in-flight states (HASH)
@@ -41,6 +41,7 @@ function accepting.add(keys, request)
     end
   end
   redis.call('HINCRBY', keys.counters, 'accepted', accepted)
+  bell.ring(keys.lane, 'workers', accepted)
   if keys.record then
     redis.call('SET', keys.record, request.fingerprint .. 'D' .. request.answer, 'EX', request.life)
   end
