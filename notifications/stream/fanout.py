@@ -6,10 +6,11 @@ script to the next. What was not fanned out by then stays where it was: with the
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from notifications.stream import keys, scripts
 from notifications.stream.client import Shards
+from notifications.stream.cluster import AWAY, is_gone
 from notifications.stream.keys import Lane
 
 LANE: Final[Lane] = "bulk"
@@ -87,14 +88,17 @@ class Fanout:
         return {job_id: [_standing(next(answers)) for _ in self.shards.each()] for job_id in names}
 
     def crowds(self) -> list[Crowd]:
-        """What each shard holds."""
+        """What each shard holds; that it is full, where its node is away. Raises RedisError where no server answers."""
         pipe = self.shards.client.pipeline(transaction=False)
         for shard in self.shards.each():
             pipe.xlen(keys.lane(shard, LANE))
             pipe.zcard(keys.delayed(shard))
             pipe.xlen(keys.dead_letters(shard))
-        answers = iter(pipe.execute())
-        return [Crowd(next(answers), next(answers) + next(answers)) for _ in self.shards.each()]
+        told = pipe.execute(raise_on_error=False)
+        crowds = [_crowd(told[place : place + 3]) for place in range(0, len(told), 3)]
+        if all(crowd is FULL for crowd in crowds) and is_gone(self.shards.client):
+            raise told[0]
+        return crowds
 
     def fan(
         self, job_id: str, shard: int, *, position: int, event: bytes, chunks: Sequence[Sequence[str]], limit: int
@@ -121,6 +125,19 @@ class Fanout:
             ([keys.job(shard, job_id)], [order.state, order.revision, rates[shard], ends[shard]])
             for shard in self.shards.each()
         ]
+
+
+FULL: Final = Crowd(1 << 31, 0)
+
+
+def _crowd(told: list[Any]) -> Crowd:
+    for answer in told:
+        if isinstance(answer, AWAY):
+            return FULL
+        if isinstance(answer, Exception):
+            raise answer
+    lane, delayed, dead = told
+    return Crowd(lane, delayed + dead)
 
 
 def _standing(values: list[bytes | None]) -> Standing | None:

@@ -14,6 +14,7 @@ from notifications.stream.clock import ServerClock
 from notifications.stream.keys import Lane
 from notifications.stream.once import Once, Pending, Records, Replayed, answered
 from notifications.stream.rates import MICROSECONDS, Standing, Toll, standing
+from notifications.stream.replicas import Replicas
 from notifications.stream.timely import Timely
 
 BACKLOG_RETRY_SECONDS: Final = 5
@@ -24,17 +25,27 @@ class Writer:
     """Writes events to one lane of each shard."""
 
     def __init__(
-        self, shards: Shards, *, max_backlog: int, clock: ServerClock, patience_ms: int, lane: Lane = "live"
+        self,
+        shards: Shards,
+        *,
+        max_backlog: int,
+        clock: ServerClock,
+        patience_ms: int,
+        lane: Lane = "live",
+        replicas: int = 0,
     ) -> None:
-        """`patience_ms`: how long the caller waits for an answer. What would be accepted later is not accepted."""
+        """`patience_ms`: how long the caller waits for an answer. What would be accepted later is not accepted.
+
+        `replicas`: so many must have what is accepted; where fewer do, each method that accepts raises NotReplicated.
+        """
         self._shards = shards
         self._lane = lane
-        self._timely = Timely(shards.own, clock, patience_ms=patience_ms)
-        self._records = Records(shards)
+        self._timely = Timely(shards.own, clock, patience_ms=patience_ms, replicas=replicas)
+        self._records = Records(shards, Replicas(replicas, patience_ms))
         self._shard_backlog = -(-max_backlog // shards.count)
 
     def add(self, batch: list[Event], since: float | None = None) -> None:
-        """Accept events: one script a shard. Adding an event again has no effect. `since`: see Timely.run.
+        """Accept events: one script a shard, all at once. Adding an event again has no effect. `since`: see Timely.run.
 
         Raises BacklogFull, before anything is accepted, when a shard has no room for its part.
         """
@@ -43,8 +54,10 @@ class Writer:
         if len(involved) > 1:
             self._check_room(involved)
             limit = NO_LIMIT
-        for shard, members in involved.items():
-            self._accept(shard, members, limit, since=since)
+        calls = [self._acceptance(shard, members, limit) for shard, members in involved.items()]
+        for outcome, *rest in self._timely.run_each("accept", calls, since):
+            if outcome == b"full":
+                raise _full(rest[0])
 
     def earlier(self, once: Once) -> Replayed | Pending | None:
         """What an idempotency key was used for. Raises IdempotencyConflict."""
@@ -63,7 +76,7 @@ class Writer:
         home = self._records.home(once)
         involved = self._shards.group(batch, lambda event: event.recipient)
         if set(involved) <= {home}:
-            return self._accept(home, batch, self._shard_backlog, once, answer, since)
+            return self._accept(home, batch, once, answer, since)
         reserved = self._records.reserve(once, answer)
         if reserved is None:
             try:
@@ -139,14 +152,18 @@ class Writer:
                 raise _full(backlog)
 
     def _accept(
-        self,
-        shard: int,
-        batch: list[Event],
-        limit: int,
-        once: Once | None = None,
-        answer: bytes = b"",
-        since: float | None = None,
+        self, shard: int, batch: list[Event], once: Once, answer: bytes, since: float | None
     ) -> Replayed | Pending | None:
+        call = self._acceptance(shard, batch, self._shard_backlog, once, answer)
+        outcome, *rest = self._timely.run("accept", *call, since=since)
+        if outcome == b"full":
+            raise _full(rest[0])
+        return Pending(rest[0]) if outcome == b"pending" else answered(outcome, rest)
+
+    def _acceptance(
+        self, shard: int, batch: list[Event], limit: int, once: Once | None = None, answer: bytes = b""
+    ) -> tuple[list[str], list[str | bytes | int]]:
+        """The keys and the arguments of accept.lua."""
         names = [*self._names(shard), keys.counters(shard)]
         arguments: list[str | bytes | int] = [limit, self._lane, "", "", ""]
         if once:
@@ -154,10 +171,7 @@ class Writer:
             arguments[2:] = [once.fingerprint, answer, once.seconds]
         for event in batch:
             arguments += (event.id, events.encode(event))
-        outcome, *rest = self._timely.run("accept", names, arguments, since=since)
-        if outcome == b"full":
-            raise _full(rest[0])
-        return Pending(rest[0]) if outcome == b"pending" else answered(outcome, rest)
+        return names, arguments
 
     def _names(self, shard: int) -> list[str]:
         others = (keys.lane(shard, other) for other in keys.LANES if other != self._lane)
