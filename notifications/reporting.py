@@ -5,6 +5,7 @@ dropped: none is worth the work that it tells of. Nor is any fault in telling: i
 """
 
 import os
+import signal
 import socket
 import threading
 import time
@@ -16,6 +17,7 @@ import psutil
 import structlog
 
 from notifications import wiring
+from notifications.exceptions import OtherShards
 from notifications.stream import register
 from notifications.stream.register import Report
 
@@ -137,6 +139,10 @@ class Reporter:
             try:
                 age_ms = round((time.time() - self._process.create_time()) * 1000)
                 self._register.report(self._report(handled), latencies, age_ms=age_ms, stopped=stopped)
+            except OtherShards as error:
+                # It came back with what another was filled with. Whatever this process writes is lost on all others.
+                log.error("process.other_shards", error=str(error))  # noqa: TRY400 - the line says all of it
+                os.kill(os.getpid(), signal.SIGTERM)
             except Exception as error:  # noqa: BLE001 - who is silent for good counts as dead, and it works
                 self._say("reporting.dropped", healthy=False, error=repr(error))
             else:

@@ -15,6 +15,7 @@ from notifications import store
 from notifications.store import InboxState
 from notifications.stream import keys, scripts
 from notifications.stream.client import Shards
+from notifications.stream.cluster import AWAY
 
 MIRROR_MS: Final = 24 * 60 * 60 * 1000
 LEASE_MS: Final = 10_000
@@ -34,6 +35,18 @@ def look(shards: Shards, recipients: Sequence[str]) -> dict[str, InboxState]:
     for shard, members in shards.group(dict.fromkeys(recipients), str).items():
         for start in range(0, len(members), CHUNK):
             states |= _look(shards, shard, members[start : start + CHUNK])
+    return states
+
+
+def look_where_possible(shards: Shards, recipients: Sequence[str]) -> dict[str, InboxState]:
+    """The same of those whose node answers. Raises RedisError where there is one server, and that does not."""
+    states: dict[str, InboxState] = {}
+    for members in shards.group(recipients, str).values():
+        try:
+            states |= look(shards, members)
+        except AWAY:
+            if shards.is_one_server:
+                raise
     return states
 
 
@@ -83,8 +96,8 @@ def intents(shards: Shards, recipients: Sequence[str]) -> Iterator[None]:
 def abandoned(shards: Shards) -> Iterable[tuple[int, bytes, str]]:
     """The notes that nobody took away: shard, note, recipient. A hundred of each shard at most."""
     latest = _now_ms() - INTENT_LIFE_MS
-    for shard in shards.each():
-        notes: list[bytes] = shards.client.zrangebyscore(keys.intents(shard), 0, latest, start=0, num=100)  # type: ignore[assignment]
+    found = shards.ask_each(lambda pipe, shard: pipe.zrangebyscore(keys.intents(shard), 0, latest, start=0, num=100))
+    for shard, notes in found.items():
         for note in notes:
             yield shard, note, note.decode().partition(" ")[2]
 

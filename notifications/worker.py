@@ -1,11 +1,12 @@
 """The worker: read → check → store → announce → settle.
 
 A batch is held until it is settled, and settled last: a crash anywhere means that it comes again, and storing it again
-has no effect. An outage in any step leaves the batch held, and the next call begins it anew.
+has no effect. An outage in any step leaves the batch held, and the next call begins it anew. In a backlog a batch is
+announced and settled, and another one read, while the next one is stored (behind.py).
 """
 
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable
 from functools import partial
 from itertools import chain, repeat
@@ -16,13 +17,14 @@ from django.db import DatabaseError, DataError, IntegrityError
 from redis.exceptions import ResponseError
 
 from notifications import (
+    behind,
     chunks,
+    counting,
     events,
     failpoints,
     faults,
     following,
     metrics,
-    reporting,
     retries,
     standstill,
     store,
@@ -30,12 +32,15 @@ from notifications import (
     unread,
 )
 from notifications.access import keys
+from notifications.behind import Behind
+from notifications.counting import Pairs
 from notifications.events import Event
 from notifications.exceptions import Invalid, Retry
 from notifications.live.announce import Announcer
 from notifications.process import OUTAGES, Chore
 from notifications.store import Stored
 from notifications.stream.client import Shards
+from notifications.stream.cluster import AWAY
 from notifications.stream.group import Entry, group_is_lost
 from notifications.stream.reader import Again, Dead, Done, Outcome, Reader
 
@@ -47,7 +52,6 @@ REPAIR_SECONDS: Final = 5.0
 FORGET_SECONDS: Final = 10.0
 STANDSTILL_SECONDS: Final = 5.0
 MIRROR_KEYS_SECONDS: Final = 30.0
-LIVE: Final = b":live"
 # How long suspects are handled, one by one, before the next batch has its turn.
 SUSPECTS_SECONDS: Final = 0.5
 
@@ -69,7 +73,13 @@ class Failure(NamedTuple):
     error: Invalid | Retry | DatabaseError
 
 
-Pairs = list[tuple[Entry, Event]]
+class Kept(NamedTuple):
+    """A batch after its commit: its events, the rows, what failed, and which of the events PostgreSQL refused."""
+
+    good: Pairs
+    stored: Stored
+    failed: list[Failure]
+    refused: list[Failure]
 
 
 class Handled(NamedTuple):
@@ -92,6 +102,8 @@ class Worker:
         self._reader = reader
         self._announcer = announcer
         self._batch: list[Entry] = []
+        self._ahead: list[Entry] = []
+        self._behind = Behind()
         self._suspects: deque[Entry] = deque()
         self._chores = [
             Chore(CLAIM_SECONDS, self._claim),
@@ -108,15 +120,23 @@ class Worker:
             self._ready()
             if not self._batch:
                 self._between_batches()
-            if self._batch:
+            if behind.is_backlog(self._batch):
+                self._store_ahead()
+            elif self._batch:
+                self._catch_up()
                 self._settle(self._handle(self._batch))
-                self._batch = []
+            self._batch = []
         except ResponseError as error:
             if not group_is_lost(error):
                 raise
             # A flushed Redis: the groups are made anew, and what was held went with the streams.
             log.warning("worker.group_lost")
             self._reader_ready = False
+        except AWAY:
+            # The shards of a node that is away wait for it; the others go on.
+            self._batch = self._reader.within_reach(self._batch)
+            self._suspects = deque(self._reader.within_reach(self._suspects))
+            raise
 
     def beat(self) -> None:
         """Keep others from claiming what is held."""
@@ -124,7 +144,10 @@ class Worker:
 
     def stop(self) -> None:
         """What an outage kept from being settled is claimed by another at once."""
-        self._reader.give_back()
+        try:
+            self._catch_up()
+        finally:
+            self._reader.give_back()
 
     def _ready(self) -> None:
         if not self._reader_ready:
@@ -138,12 +161,20 @@ class Worker:
         # Where some were claimed, there may be more to claim: no waiting for new ones then.
         block_ms = None if self._suspects else BLOCK_MS
         self._handle_suspects()
+        if not self._batch and not self._ahead:
+            self._catch_up()
         if not self._batch:
-            with metrics.timed("read"):
-                self._batch = self._reader.read(block_ms=block_ms)
-            failpoints.reach("worker.read")
+            self._batch, self._ahead = self._ahead or self._read(block_ms=block_ms), []
+
+    def _read(self, *, block_ms: int | None) -> list[Entry]:
+        with metrics.timed("read"):
+            entries = self._reader.read(block_ms=block_ms)
+        failpoints.reach("worker.read")
+        return entries
 
     def _claim(self) -> bool:
+        # What is just being read looks like what this process was given and never got.
+        self._catch_up()
         claimed = self._reader.claim()
         # Whoever somebody died over comes last: those beside it are not to wait until it has killed again.
         self._suspects += sorted((entry for entry in claimed if entry.deaths is not None), key=_deaths)
@@ -155,6 +186,9 @@ class Worker:
         return bool(claimed)
 
     def _handle_suspects(self) -> None:
+        if self._suspects:
+            # Beside one that is handled alone, nothing else is.
+            self._catch_up()
         until = time.monotonic() + SUSPECTS_SECONDS
         while self._suspects and time.monotonic() < until:
             suspect = self._suspects[0]
@@ -182,21 +216,44 @@ class Worker:
             self._reader.not_alone(suspect)
             raise
 
+    def _store_ahead(self) -> None:
+        """Store the batch, and leave the rest of its way to be done beside the storing of the next one."""
+        if not self._behind.is_busy:
+            self._behind.begin([], self._read_on)
+        kept = keep(self._batch, following.NOT_TRACED)
+        self._catch_up()
+        self._behind.begin(self._batch, partial(self._end, kept))
+
+    def _end(self, kept: Kept) -> list[Entry]:
+        self._settle(self._announce(kept, following.NOT_TRACED))
+        return self._read_on()
+
+    def _read_on(self) -> list[Entry]:
+        try:
+            return self._read(block_ms=None)
+        except OUTAGES:
+            # Whoever reads next meets it, too, and says so.
+            return []
+
+    def _catch_up(self) -> None:
+        """Wait for the batch before this one. Where an outage kept it from being settled, both are begun anew."""
+        try:
+            self._ahead += self._behind.catch_up()
+        except BaseException:
+            self._batch = self._behind.take_back() + self._batch
+            raise
+
     def _handle(self, entries: list[Entry]) -> Handled:
         with following.batch() as batch:
-            with metrics.timed("check"):
-                good, failures = check(entries)
-            failpoints.reach("worker.checked")
-            batch.holds(chain(good, ((failure.entry, failure.event) for failure in failures)))
-            with metrics.timed("store"):
-                stored, refused = store_batch(good)
-            failpoints.reach("worker.stored")
-            with metrics.timed("announce"):
-                self._announcer.stored(stored, batch.traceparents)
-            failpoints.reach("worker.announced")
-            outcomes = outcomes_of(good, failures + refused)
-            batch.became(outcomes)
-        return Handled(outcomes, len(good) + len(failures), without(refused, good))
+            return self._announce(keep(entries, batch), batch)
+
+    def _announce(self, kept: Kept, batch: following.Untraced) -> Handled:
+        with metrics.timed("announce"):
+            self._announcer.stored(kept.stored, batch.traceparents)
+        failpoints.reach("worker.announced")
+        outcomes = outcomes_of(kept.good, kept.failed + kept.refused)
+        batch.became(outcomes)
+        return Handled(outcomes, len(kept.good) + len(kept.failed), without(kept.refused, kept.good))
 
     def _settle(self, handled: Handled) -> None:
         with metrics.timed("settle"):
@@ -204,7 +261,19 @@ class Worker:
         failpoints.reach("worker.settled")
         for outcome in handled.outcomes:
             tell(outcome)
-        count(handled)
+        counting.count(handled.outcomes, handled.events, handled.stored)
+
+
+def keep(entries: list[Entry], batch: following.Untraced) -> Kept:
+    """Check and store."""
+    with metrics.timed("check"):
+        good, failed = check(entries)
+    failpoints.reach("worker.checked")
+    batch.holds(chain(good, ((failure.entry, failure.event) for failure in failed)))
+    with metrics.timed("store"):
+        stored, refused = store_batch(good)
+    failpoints.reach("worker.stored")
+    return Kept(good, stored, failed, refused)
 
 
 def check(entries: Iterable[Entry]) -> tuple[Pairs, list[Failure]]:
@@ -235,44 +304,6 @@ def without(refused: Iterable[Failure], good: Pairs) -> Pairs:
     """The pairs that were not refused after all."""
     gone = {id(failure.event) for failure in refused}
     return [pair for pair in good if id(pair[1]) not in gone] if gone else good
-
-
-def count(handled: Handled) -> None:
-    """Tell the reports of what is settled. Never raises: what only counts ends no worker."""
-    try:
-        reporting.handled(handled.events)
-        reporting.began(beginnings(handled.stored))
-        metrics.worker_events.observe(handled.events)
-        # Most batches have none, and are not gone through.
-        if not handled.events or len(handled.stored) < handled.events:
-            for outcome, failures in failed(handled.outcomes).items():
-                metrics.worker_failed.labels(outcome).inc(failures)
-    except Exception as error:  # noqa: BLE001 - see above
-        log.warning("worker.not_counted", error=repr(error))
-
-
-def failed(outcomes: Iterable[Outcome]) -> Counter[str]:
-    """How many were not stored, by what became of them."""
-    kinds = Counter(outcome.reason for outcome in outcomes if isinstance(outcome, Dead))
-    if again := sum(isinstance(outcome, Again) for outcome in outcomes):
-        kinds["retried"] = again
-    return kinds
-
-
-def beginnings(batch: Pairs) -> Counter[int]:
-    """When the events of the lane `live` began their way, Unix ms of Redis' clock; how many did at each time.
-
-    That is when they came into the lane. One that was tried before came in again for that, and is as old as its id
-    says, which says nothing of one that was scheduled or replayed, or whose id is none of ours. Bulk waits by design,
-    and is not looked at.
-    """
-    live = [pair for pair in batch if pair[0].stream.endswith(LIVE)]
-    # Most of a batch came in at a few times: the numbers are made of these alone.
-    fresh = Counter([entry.entry_id.partition(b"-")[0] for entry, event in live if not event.attempts])
-    times = Counter({int(time_ms): count for time_ms, count in fresh.items()})
-    again = [event.id for _, event in live if event.attempts and event.source == "api" and not event.life]
-    times.update(time_ms for time_ms in map(_accepted_ms, again) if time_ms is not None)
-    return times
 
 
 def outcomes_of(good: Pairs, failed: list[Failure]) -> list[Outcome]:
@@ -331,14 +362,6 @@ def repair_mirrors(shards: Shards, announcer: Announcer) -> None:
         announcer.reflect(store.states([recipient]))
         unread.forget(shards, shard, note)
         log.info("unread.repaired", recipient=recipient)
-
-
-def _accepted_ms(event_id: str) -> int | None:
-    try:
-        return events.accepted_ms(event_id)
-    except ValueError:
-        # What another than us put into the lane may have any id.
-        return None
 
 
 def _deaths(entry: Entry) -> int:

@@ -166,7 +166,9 @@ def test_what_is_left_of_a_batch_was_not_alone(shards: Shards, make_event: Make,
     add(*(make_event("alice") for _ in range(CLAIM_STEP + 1)))
     dead = make_reader(shards, "dead")
     dead.create_groups()
-    dead.read(block_ms=100)
+    # Of many shards, some of each at a time.
+    while len(dead._held) <= CLAIM_STEP:
+        dead.read(block_ms=100)
     heir = make_reader(shards, "heir", idle_ms=0)
     claimed = heir.claim()
     assert [entry.deaths for entry in claimed] == [0] * CLAIM_STEP

@@ -9,6 +9,7 @@ import pytest
 import structlog
 from django.db import OperationalError
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
 
 from notifications import events, inbox, intake, reporting, store, wiring, worker
 from notifications.access import keys as access_keys
@@ -51,14 +52,18 @@ def drain(duty: Worker, shards: Shards) -> None:
 
 def waiting(shards: Shards) -> dict[str, int]:
     """Entries and pending entries of every lane."""
-    client: Any = shards.client
+    names = [keys.lane(shard, lane) for shard in shards.each() for lane in LANES]
+    pipe = shards.client.pipeline(transaction=False)
+    for name in names:
+        pipe.xlen(name)
+        pipe.xpending(name, GROUP)
+    answers = iter(pipe.execute(raise_on_error=False))
     found = {}
-    for shard in shards.each():
-        for lane in LANES:
-            name = keys.lane(shard, lane)
-            found[name] = client.xlen(name)
-            if client.exists(name) and client.xinfo_groups(name):
-                found[f"{name} pending"] = client.xpending(name, GROUP)["pending"]
+    for name in names:
+        found[name], pending = next(answers), next(answers)
+        # A lane from which nobody has read yet has no group.
+        if not isinstance(pending, ResponseError):
+            found[f"{name} pending"] = pending["pending"]
     return found
 
 
