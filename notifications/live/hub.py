@@ -179,4 +179,4 @@ class Hub:
 
 def _renew_and_look(channel: str, counts: Mapping[str, int]) -> dict[str, InboxState]:
     presence.renew(wiring.shards(), channel, counts)
-    return unread.look(wiring.shards(), list(counts))
+    return unread.look_where_possible(wiring.shards(), list(counts))

@@ -5,6 +5,7 @@ from typing import Final
 
 from notifications.stream import keys, scripts
 from notifications.stream.client import Shards
+from notifications.stream.scripts import Call
 
 PRESENCE_MS: Final = 90_000
 CHUNK: Final = 500
@@ -17,10 +18,15 @@ def join(shards: Shards, recipient: str, gateway: str, *, limit: int) -> bool:
 
 
 def renew(shards: Shards, gateway: str, sockets: Mapping[str, int]) -> None:
-    """State how many sockets of each recipient a gateway holds, for another 90 s; 0 takes it out."""
+    """State how many sockets of each recipient a gateway holds, for another 90 s; 0 takes it out.
+
+    Those whose node is away are left out: a beat later is time enough.
+    """
+    calls: list[Call] = []
     for shard, recipients in shards.group(sockets, str).items():
         for start in range(0, len(recipients), CHUNK):
             chunk = recipients[start : start + CHUNK]
             names = [keys.online(shard, recipient) for recipient in chunk]
             counts = [sockets[recipient] for recipient in chunk]
-            scripts.run(shards.client, "renew", names, [gateway, PRESENCE_MS, *counts])
+            calls.append((names, [gateway, PRESENCE_MS, *counts]))
+    scripts.run_where_possible(shards.client, "renew", calls)
