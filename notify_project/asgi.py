@@ -11,13 +11,14 @@ settings.NOTIFY.require("database_url", "redis_url", "secret_key")
 # Loads settings and apps, which the routes below import.
 django.setup(set_prefix=False)
 
-from notifications import collector, process, tracing  # noqa: E402
+from notifications import collector, process, tracing, wiring  # noqa: E402
 from notifications.live.routing import websocket_urlpatterns  # noqa: E402
 from notify_project import bodies, ending, reports, urls  # noqa: E402, F401 - every view, before the first request
 from notify_project.dashboard import socket  # noqa: E402
 
-ending.in_time()
 tracing.start("web", process.consumer_name())
+ending.in_time()
+wiring.require_shards()
 # The last of the others refuses every address that is not known.
 sockets = URLRouter([*socket.websocket_urlpatterns, *websocket_urlpatterns])
 application = reports.of_asgi(bodies.from_disk(ProtocolTypeRouter({"http": bodies.Handler(), "websocket": sockets})))

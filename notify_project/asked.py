@@ -7,11 +7,11 @@ The id is the caller's `X-Request-ID`, or one made here, and the answer has it. 
 import random
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from inspect import iscoroutinefunction
 from types import TracebackType
-from typing import Final, Self, TypeAlias, cast
+from typing import Any, Final, Self, TypeAlias, cast
 
 import structlog
 from django.conf import settings
@@ -63,7 +63,7 @@ class Noted:
     def __init__(self, request: HttpRequest) -> None:
         self._request = request
         self._began = time.monotonic()
-        self._fields = {"request_id": request_id(request)}
+        self._fields = {"request_id": request_id(request.META)}
         self._span = _span(request) if tracing.is_on() else None
         if self._span:
             self._fields |= tracing.fields(self._span)
@@ -107,9 +107,9 @@ class Noted:
             span.set_status(Status(StatusCode.ERROR))
 
 
-def request_id(request: HttpRequest) -> str:
-    """The id that the caller gave a request, where that can be one; else a fresh one."""
-    given: str = request.META.get("HTTP_X_REQUEST_ID", "")
+def request_id(headers: Mapping[str, Any]) -> str:
+    """The id that the caller gave a request, where that can be one; else a fresh one. Headers are named as by CGI."""
+    given: str = headers.get("HTTP_X_REQUEST_ID", "")
     if REQUEST_ID.fullmatch(given):
         return given
     # Nothing rests on it being hard to guess; to ask the system for it would let all other threads go first.

@@ -13,8 +13,9 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "notify_project.settings")
 settings.NOTIFY.require("database_url", "redis_url", "secret_key")
 django.setup(set_prefix=False)
 
-from notifications import collector, process, tracing  # noqa: E402
+from notifications import collector, process, tracing, wiring  # noqa: E402
 from notify_project import reports, urls  # noqa: E402, F401 - every view, before the first request
+from notify_project.short_way import ShortWay  # noqa: E402
 
 # Its views count what they read. Others, a form's, would have all of an endless body in memory.
 COUNTED: Final = "/api/"
@@ -56,5 +57,6 @@ def in_one_piece(application: reports.WsgiApplication) -> reports.WsgiApplicatio
 
 
 tracing.start("web", process.consumer_name())
-application = reports.of_wsgi(in_one_piece(Handler()))
+wiring.require_shards()
+application = reports.of_wsgi(in_one_piece(ShortWay(Handler())))
 collector.spare()

@@ -1,9 +1,9 @@
 """Who is calling, for DRF: `Authorization: Bearer …` with an API key or a recipient token, or a staff session."""
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from django.db import DatabaseError
-from django.http import HttpRequest
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated, PermissionDenied
 from rest_framework.request import Request
@@ -43,12 +43,13 @@ class NotifyAuthentication(BaseAuthentication):
         return CHALLENGE
 
 
-def remembered(request: HttpRequest, needed: Scope) -> Principal | None:
+def remembered(asked: Mapping[str, Any], needed: Scope) -> Principal | None:
     """The caller as this process saw it last, if that had a scope; None where it has to be looked at.
 
+    `asked`: the request's headers and so on, by the names that CGI gives them.
     For views that have Redis confirm who calls, in the moment it does something for them (admit.lua).
     """
-    scheme, _, credentials = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
+    scheme, _, credentials = asked.get("HTTP_AUTHORIZATION", "").partition(" ")
     if scheme.lower() != "bearer" or not rates.is_one_script():
         return None
     found = keys.remembered(credentials.strip())

@@ -10,6 +10,7 @@ import re
 import secrets
 import string
 from collections.abc import Iterable
+from contextlib import nullcontext, suppress
 from typing import Any, Final
 from zlib import crc32
 
@@ -20,6 +21,7 @@ from notifications import wiring
 from notifications.access.models import ApiKey
 from notifications.access.principal import SCOPES, Scope, Seen
 from notifications.stream import keys, scripts
+from notifications.stream.cluster import AWAY
 
 PREFIX: Final = "nk_"
 ALPHABET: Final = string.ascii_letters + string.digits
@@ -87,13 +89,14 @@ def revoke(key: ApiKey) -> None:
 def find(secret: str) -> Grant | None:
     """What a key may do; None when there is no such key, or it was revoked.
 
-    From Redis; a key that Redis does not know (a flushed server) is looked up in PostgreSQL and mirrored again.
+    From Redis; a key that Redis does not know (a flushed server) is looked up in PostgreSQL and mirrored again. So is
+    one whose node of a cluster is away, as others may be there.
     """
     if not well_formed(secret):
         return None
     key_digest = digest(secret)
     name = keys.api_key(key_digest)
-    mirrored: Any = wiring.shards().client.get(name)
+    mirrored = _mirrored(name)
     grant = _grant_decoder.decode(mirrored) if mirrored else _from_database(key_digest)
     if grant is None or grant.revoked:
         _remembered.pop(key_digest, None)
@@ -152,11 +155,24 @@ def _remember(key_digest: str, grant: Grant, seen: Seen) -> None:
     _remembered[key_digest] = (grant, seen)
 
 
+def _mirrored(name: str) -> bytes | None:
+    shards = wiring.shards()
+    try:
+        found: Any = shards.client.get(name)
+    except AWAY:
+        if shards.is_one_server:
+            raise
+        return None
+    else:
+        return found if found is None else bytes(found)
+
+
 def _from_database(key_digest: str) -> Grant | None:
     key = ApiKey.objects.filter(digest=key_digest).first()
     if key is None:
         return None
-    _mirror_if_absent(key)
+    with nullcontext() if wiring.shards().is_one_server else suppress(*AWAY):
+        _mirror_if_absent(key)
     return _grant(key)
 
 

@@ -16,6 +16,7 @@ from notifications import wiring
 from notifications.access.principal import Principal
 from notifications.exceptions import FieldError, Invalid, RateExceeded, RecipientRateExceeded, Refused
 from notifications.stream import keys, rates
+from notifications.stream.cluster import AWAY
 from notifications.stream.rates import Rate, Standing, Toll
 
 Told = tuple[str, Rate, Standing]
@@ -26,7 +27,7 @@ RECIPIENT_POLICY: Final = "recipient"
 
 def is_one_script() -> bool:
     """Whether one script can see to all that a request to send asks: it has one shard, and no rate of recipients."""
-    return settings.NOTIFY.shards == 1 and not settings.NOTIFY.recipient_rate
+    return wiring.shards().is_one_script and not settings.NOTIFY.recipient_rate
 
 
 class Charge:
@@ -60,14 +61,21 @@ class Charge:
     def take(self, events: int) -> None:
         """Take events from the caller's rate, all or none.
 
-        Raises RateExceeded; and Invalid where they are more than it ever lets through at once.
+        Of a cluster, the node that keeps the rate may be away alone: then it limits nobody, and what is accepted is for
+        the nodes of the recipients to say. Raises RateExceeded; and Invalid where they are more than it ever lets
+        through at once.
         """
         if self._rate is None or self._caller is None:
             return
         if not self.fits(events):
             # Told to come back later, they would do so for ever.
             raise Invalid([FieldError("/notifications", _too_many(events, self._rate))])
-        standing = self._ask(self._caller, self._rate, events)
+        try:
+            standing = self._ask(self._caller, self._rate, events)
+        except AWAY:
+            if wiring.shards().is_one_server:
+                raise
+            return
         if not standing.taken:
             raise _exceeded(self._caller, events, standing, self.limits())
         self._events += events

@@ -1,9 +1,14 @@
-"""`POST /api/notify` and `/api/notify/batch`: the door for producers. Redis only."""
+"""`POST /api/notify` and `/api/notify/batch`: the door for producers. Redis only.
+
+What comes most, a request of an API key that this process knows, has a short way in: the caller is as it was seen
+before, and Redis confirms that in the moment it accepts. What does not end in a 202 there goes on DRF's way, where the
+caller is looked at first.
+"""
 
 import uuid
-from abc import abstractmethod
+from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from django.http import HttpRequest, HttpResponse
@@ -16,19 +21,47 @@ from rest_framework.views import APIView
 from notifications import intake
 from notifications.access.authentication import caller_of, remembered
 from notifications.access.permissions import scope
-from notifications.access.principal import Principal
+from notifications.access.principal import Principal, Scope
 from notifications.access.rates import Charge
 from notifications.api.base import (
     MAX_BATCH_BYTES,
     MAX_SINGLE_BYTES,
     MEDIA_TYPE,
+    Asked,
     accepted_headers,
     body_of,
     once_by,
 )
 from notifications.exceptions import CallerChanged, Refused
 
-Asked = HttpRequest | Request
+SCOPE: Final[Scope] = "send"
+# Where a request has it that was on the short way before it came to Django: a Tried.
+TRIED: Final = "notify.tried"
+
+
+class Receipt(NamedTuple):
+    """What somebody is told whose request was accepted: the body of a 202, and its headers."""
+
+    body: bytes
+    headers: Mapping[str, str]
+
+
+class Tried(NamedTuple):
+    """How far a request came on the short way: its body, where that was read, and what kept it from the end."""
+
+    body: bytes | None
+    error: Exception
+
+
+class Door(NamedTuple):
+    """What stands at an address: its route's name, the largest body, and what accepts.
+
+    `accept` raises CallerChanged, with nothing done, where the caller has to be looked at.
+    """
+
+    name: str
+    most_bytes: int
+    accept: Callable[[Asked, bytes, Principal], Receipt]
 
 
 class _WithId(msgspec.Struct):
@@ -38,82 +71,88 @@ class _WithId(msgspec.Struct):
 _id_decoder: Final = msgspec.json.Decoder(_WithId)
 
 
-class _Door(APIView):
-    """A view with a short way for what comes most, and DRF's own for all else.
+def at_once(door: Door, asked: Asked, caller: Principal) -> Receipt | Tried:
+    """The short way, for a caller whom `remembered` told."""
+    body = None
+    try:
+        body = body_of(asked, door.most_bytes)
+        return door.accept(asked, body, caller)
+    except Exception as error:  # noqa: BLE001 - raised again when it is known who is told so
+        return Tried(body, error)
 
-    On the short way the caller is as this process saw it before, and Redis confirms that in the moment it accepts. What
-    does not end in a 202 goes on DRF's way, where the caller is looked at first.
-    """
 
-    permission_classes = [scope("send")]
-    most_bytes = MAX_SINGLE_BYTES
+def _accept_one(asked: Asked, body: bytes, caller: Principal) -> Receipt:
+    """The id, under which the notification can be looked up from now on."""
+    charge = Charge(caller)
+    answer = intake.accept_one(body, once_by(caller, asked, body), charge)
+    return _receipt(answer, charge, _address(_id_decoder.decode(answer.body).id))
 
-    # How far the short way came.
-    _body: bytes | None = None
-    _error: Exception | None = None
+
+def _accept_batch(asked: Asked, body: bytes, caller: Principal) -> Receipt:
+    """One result an event, in order."""
+    charge = Charge(caller)
+    return _receipt(intake.accept_batch(body, once_by(caller, asked, body), charge), charge)
+
+
+ONE: Final = Door("notify", MAX_SINGLE_BYTES, _accept_one)
+BATCH: Final = Door("notify-batch", MAX_BATCH_BYTES, _accept_batch)
+
+
+class _View(APIView):
+    """A door as DRF opens it."""
+
+    permission_classes = [scope(SCOPE)]
+    door: Door
+
+    _tried: Tried | None = None
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:  # noqa: ANN401 - DRF's
         """The answer to a request of any method, from anybody."""
-        caller = remembered(request, "send") if request.method == "POST" else None
-        if caller and (response := self._at_once(request, caller)) is not None:
-            return response
+        self._tried = request.META.get(TRIED)
+        caller = remembered(request.META, SCOPE) if request.method == "POST" and not self._tried else None
+        if caller:
+            request.user = caller  # type: ignore[assignment]  # one of ours
+            outcome = at_once(self.door, request, caller)
+            if isinstance(outcome, Receipt):
+                return _accepted(outcome, self.default_response_headers)
+            self._tried = outcome
         return super().dispatch(request, *args, **kwargs)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - DRF's
         """See who calls; but where Redis did already, or cannot be asked, that is the answer."""
-        if isinstance(self._error, Refused | RedisError):
-            raise self._error
+        if self._tried and isinstance(self._tried.error, Refused | RedisError):
+            raise self._tried.error
         super().initial(request, *args, **kwargs)
 
     def post(self, request: Request) -> HttpResponse:
         """202 with what became of it."""
-        if self._error and not isinstance(self._error, CallerChanged):
-            raise self._error
-        body = body_of(request, self.most_bytes) if self._body is None else self._body
-        return self.accept(request, body, caller_of(request))
-
-    def _at_once(self, request: Any, caller: Principal) -> HttpResponse | None:  # noqa: ANN401 - takes a user of ours
-        """The short way; None where it did not get to its end."""
-        request.user = caller
-        try:
-            self._body = body_of(request, self.most_bytes)
-            response = self.accept(request, self._body, caller)
-        except Exception as error:  # noqa: BLE001 - raised again when it is known who is told so
-            self._error = error
-            return None
-        for name, value in self.default_response_headers.items():
-            response[name] = value
-        return response
-
-    @abstractmethod
-    def accept(self, request: Asked, body: bytes, caller: Principal) -> HttpResponse:
-        """202. Raises CallerChanged, with nothing done, where the caller has to be looked at."""
+        if self._tried and not isinstance(self._tried.error, CallerChanged):
+            raise self._tried.error
+        body = self._tried.body if self._tried else None
+        if body is None:
+            body = body_of(request, self.door.most_bytes)
+        return _accepted(self.door.accept(request, body, caller_of(request)))
 
 
-class NotifyOne(_Door):
+class NotifyOne(_View):
     """One event in, its id out."""
 
-    def accept(self, request: Asked, body: bytes, caller: Principal) -> HttpResponse:
-        """202 with the id, under which the notification can be looked up from now on."""
-        charge = Charge(caller)
-        answer = intake.accept_one(body, once_by(caller, request, body), charge)
-        return _accepted(answer, charge, _address(_id_decoder.decode(answer.body).id))
+    door = ONE
 
 
-class NotifyBatch(_Door):
+class NotifyBatch(_View):
     """Up to 1000 events in one request, each accepted or rejected for itself."""
 
-    most_bytes = MAX_BATCH_BYTES
-
-    def accept(self, request: Asked, body: bytes, caller: Principal) -> HttpResponse:
-        """202 with one result an event, in order."""
-        charge = Charge(caller)
-        return _accepted(intake.accept_batch(body, once_by(caller, request, body), charge), charge)
+    door = BATCH
 
 
-def _accepted(answer: intake.Answer, charge: Charge, location: str | None = None) -> HttpResponse:
-    headers = accepted_headers(answer, location, charge.limits())
-    return HttpResponse(answer.body, status=202, content_type=MEDIA_TYPE, headers=headers)
+def _receipt(answer: intake.Answer, charge: Charge, location: str | None = None) -> Receipt:
+    return Receipt(answer.body, accepted_headers(answer, location, charge.limits()))
+
+
+def _accepted(receipt: Receipt, more: Mapping[str, str] | None = None) -> HttpResponse:
+    headers = {**receipt.headers, **(more or {})}
+    return HttpResponse(receipt.body, status=202, content_type=MEDIA_TYPE, headers=headers)
 
 
 def _address(event_id: str) -> str:

@@ -3,10 +3,9 @@
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final, TypeVar, get_args, get_type_hints
+from typing import Any, Final, Protocol, TypeVar, get_args, get_type_hints
 
 import msgspec
-from django.http import HttpRequest
 from rest_framework.exceptions import APIException, UnsupportedMediaType
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -31,6 +30,19 @@ MISSING: Final = re.compile(r"Object missing required field `(.*)`")
 KEY_RULE: Final = f"must be 1 to {MAX_KEY_CHARACTERS} visible ASCII characters or spaces"
 
 
+class Asked(Protocol):
+    """What these views look at of a request, be it Django's, DRF's or a WSGI server's own."""
+
+    path: str
+
+    @property
+    def META(self) -> Mapping[str, Any]:  # noqa: N802 - Django's name
+        """Its headers and all else that is known of it, by the names that CGI gives them."""
+
+    def read(self, size: int, /) -> bytes:
+        """As much of its body, or what is left of that."""
+
+
 class BodyTooLarge(APIException):
     """The body has more bytes than this address takes."""
 
@@ -40,7 +52,7 @@ class BodyTooLarge(APIException):
         super().__init__(f"The body must be at most {limit} bytes.")
 
 
-def body_of(request: HttpRequest | Request, limit: int = MAX_SINGLE_BYTES) -> bytes:
+def body_of(request: Asked, limit: int = MAX_SINGLE_BYTES) -> bytes:
     """The body's bytes, not decoded, with no more than `limit` of them ever in memory.
 
     Not `request.data`: DRF takes a chunked body, which states no length, for an empty one. Raises UnsupportedMediaType
@@ -49,7 +61,7 @@ def body_of(request: HttpRequest | Request, limit: int = MAX_SINGLE_BYTES) -> by
     stated = request.META.get("CONTENT_LENGTH") or "0"
     if stated.isdigit() and int(stated) > limit:
         raise BodyTooLarge(limit)
-    body: bytes = request.read(limit + 1)
+    body = request.read(limit + 1)
     if len(body) > limit:
         raise BodyTooLarge(limit)
     media_type = (request.META.get("CONTENT_TYPE") or "").partition(";")[0].strip().lower()
@@ -63,7 +75,7 @@ def once_of(request: Request, body: bytes) -> Once | None:
     return once_by(caller_of(request), request, body)
 
 
-def once_by(caller: Principal, request: HttpRequest | Request, body: bytes) -> Once | None:
+def once_by(caller: Principal, request: Asked, body: bytes) -> Once | None:
     """The same of a caller who is known."""
     key = request.META.get("HTTP_IDEMPOTENCY_KEY")
     if key is None:

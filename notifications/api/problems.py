@@ -18,6 +18,7 @@ from rest_framework.views import set_rollback
 from notifications.api import refused
 from notifications.api.throttle import Throttled
 from notifications.exceptions import FieldError, IdempotencyConflict, Invalid, RateExceeded, Refused
+from notifications.stream.replicas import NotReplicated
 
 log = structlog.get_logger("notify.api")
 
@@ -111,6 +112,15 @@ def _outage(error: Exception, path: str) -> Explained:
     return 503, detail, [], {"Retry-After": str(RETRY_SECONDS)}
 
 
+def _not_replicated(error: NotReplicated, path: str) -> Explained:
+    unavailable["Redis"].warn(server="Redis", path=path, error=repr(error))
+    detail = (
+        "It is accepted, but not on as many replicas of Redis as it has to be, and may be lost. Send it again: with "
+        "the same Idempotency-Key it takes effect once."
+    )
+    return 503, detail, [], {"Retry-After": str(RETRY_SECONDS)}
+
+
 def _not_found(_error: Http404, _: str) -> Explained:
     return 404, "There is no such thing, or it is not yours to see.", [], {}
 
@@ -135,6 +145,7 @@ EXPLANATIONS: Final[tuple[tuple[type[Exception], Callable[[Any, str], Explained]
     (IdempotencyConflict, _conflict),
     (RateExceeded, _over_rate),
     (Refused, _refused),
+    (NotReplicated, _not_replicated),
     (RedisError, _outage),
     (DatabaseError, _outage),
     (InterfaceError, _outage),

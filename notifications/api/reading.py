@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -12,7 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from notifications import events, inbox, lookup, representation
+from notifications import events, inbox, lookup, replica, representation
 from notifications.access.authentication import caller_of
 from notifications.access.permissions import scope_or_recipient
 from notifications.access.principal import Principal
@@ -42,14 +43,7 @@ class Notifications(APIView):
     def get(self, request: Request) -> Response:
         """A page, and the cursor of the next one (null on the last)."""
         page = _page_of(request)
-        rows = Notification.objects.filter(recipient=page.recipient)
-        if page.before is not None:
-            rows = rows.filter(seq__lt=page.before)
-        if page.unread:
-            rows = rows.filter(read_at=None)
-        if page.type:
-            rows = rows.filter(type=page.type)
-        found = list(rows.order_by("-seq")[: page.limit + 1])
+        found = replica.listed(page.recipient, partial(_rows, page))
         shown = found[: page.limit]
         following = _cursor(shown[-1].seq) if len(found) > page.limit else None
         return Response({"results": [representation.shown_row(row) for row in shown], "next": following})
@@ -84,6 +78,18 @@ def check_recipient(recipient: str, pointer: str = "/recipient") -> None:
     """Raises Invalid for what can be no recipient's id."""
     if not events.fits(recipient, events.Recipient):
         raise Invalid([FieldError(pointer, events.RECIPIENT_RULE)])
+
+
+def _rows(page: Page, database: str) -> list[Notification]:
+    """The rows of a page, and one more where there is any."""
+    rows = Notification.objects.using(database).filter(recipient=page.recipient)
+    if page.before is not None:
+        rows = rows.filter(seq__lt=page.before)
+    if page.unread:
+        rows = rows.filter(read_at=None)
+    if page.type:
+        rows = rows.filter(type=page.type)
+    return list(rows.order_by("-seq")[: page.limit + 1])
 
 
 def _may_see(caller: Principal, recipient: str) -> bool:

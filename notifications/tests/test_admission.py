@@ -131,7 +131,7 @@ def test_an_error_of_ours_on_the_short_way_is_told_once_and_accepts_nothing_twic
     monkeypatch: pytest.MonkeyPatch, shards: Shards
 ) -> None:
     _, caller = seen()
-    monkeypatch.setattr("notifications.api.accepting._accepted", _fail)
+    monkeypatch.setattr("notifications.api.accepting._receipt", _fail)
     problem(post(caller), 500)
     assert accepted(shards) == 2
     monkeypatch.setattr("notifications.intake.parse", _invalid)

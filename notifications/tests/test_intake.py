@@ -181,7 +181,9 @@ def test_a_server_whose_clock_jumps_is_looked_at_again(
 ) -> None:
     writer = make_writer()
     writer.add(accepted("alice"))
-    monkeypatch.setattr(writer._timely._clock, "_offset_ms", writer._timely._clock._offset_ms - 3_600_000)
+    offsets = writer._timely._clock._offsets
+    for server, offset in offsets.items():
+        monkeypatch.setitem(offsets, server, offset._replace(ms=offset.ms - 3_600_000))
     writer.add(accepted("alice"))
     assert len(waiting(shards)) == 2
 

@@ -18,6 +18,8 @@ METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OP
 # Who speaks to this process, and whether on behalf of somebody: what is done about proxies comes after this.
 PEER: Final = "notify.peer"
 ON_BEHALF: Final = "notify.on_behalf"
+# When a request began, where that was before it came here.
+BEGAN: Final = "notify.began"
 SAID_BY_PROXIES: Final = ("HTTP_X_FORWARDED_FOR", "HTTP_FORWARDED", "HTTP_X_REAL_IP", "HTTP_VIA")
 
 
@@ -46,13 +48,17 @@ def measure(get_response: Answering) -> Answering:
 def _begin(request: HttpRequest) -> float:
     request.META[PEER] = request.META.get("REMOTE_ADDR", "")
     request.META[ON_BEHALF] = any(name in request.META for name in SAID_BY_PROXIES)
-    return time.perf_counter()
+    return float(request.META.get(BEGAN) or time.perf_counter())
 
 
 def _count(request: HttpRequest, response: HttpResponseBase, seconds: float) -> None:
-    route = _route(request)
     method = request.method if request.method in METHODS else "other"
-    metrics.http_requests.labels(route, method, response.status_code).inc()
+    count(_route(request), method, response.status_code, seconds)
+
+
+def count(route: str, method: str, status: int, seconds: float) -> None:
+    """Count an answer, by the name of its route."""
+    metrics.http_requests.labels(route, method, status).inc()
     metrics.http_seconds.labels(route).observe(seconds)
 
 

@@ -18,7 +18,10 @@ class Alive(msgspec.Struct):
 
 
 class Readiness(msgspec.Struct):
-    """Whether everything that the process depends on answers: each by name, `ok` or the kind of its error."""
+    """Whether everything that the process depends on answers: each by name, `ok` or the kind of its error.
+
+    A `replica` of PostgreSQL is named where one is set; one that is `left out` keeps nothing from being ready.
+    """
 
     status: Literal["ok", "unavailable"]
     checks: dict[str, str]
