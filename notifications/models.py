@@ -35,7 +35,11 @@ class Inbox(models.Model):
 
 
 class Notification(models.Model):
-    """What a recipient reads. Accepted when its id was made (UUIDv7); `read_at` is null while it is unread."""
+    """What a recipient reads. Accepted when its id was made (UUIDv7); `read_at` is null while it is unread.
+
+    The table is partitioned by id (see partitions.py). Each partition has a unique index on (recipient, seq), which
+    lists and resumes an inbox, in either direction.
+    """
 
     class Source(models.IntegerChoices):
         """Which door the event came in by."""
@@ -56,12 +60,6 @@ class Notification(models.Model):
     attempts = models.PositiveSmallIntegerField()
     source = models.PositiveSmallIntegerField(choices=Source)
     source_id = models.UUIDField(null=True, blank=True)
-
-    class Meta:
-        constraints = [
-            # Also the index that lists and resumes an inbox, in either direction.
-            models.UniqueConstraint(fields=["recipient", "seq"], name="notification_inbox_order"),
-        ]
 
     def __str__(self) -> str:
         return f"{self.title} → {self.recipient}"

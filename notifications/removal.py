@@ -6,6 +6,7 @@ in sorted order. A transaction takes some ten milliseconds for a thousand rows.
 
 import time
 from collections.abc import Collection
+from datetime import datetime
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -13,7 +14,7 @@ from django.db import connection, transaction
 
 from notifications import failpoints, unread, wiring
 from notifications.live.announce import Announcer
-from notifications.models import Inbox, Notification
+from notifications.models import Attempt, Inbox, Notification
 from notifications.store import InboxState
 
 AT_ONCE: Final = 1000
@@ -80,6 +81,14 @@ def remove(
         failpoints.reach("removal.committed")
         announcer.counted(inboxes)
     return removed
+
+
+def forget_attempts(first: UUID, end: UUID, before: datetime) -> int:
+    """Remove failed attempts of rows with ids from `first` on and below `end`, at most AT_ONCE; returns how many."""
+    attempts = Attempt.objects.filter(notification_id__gte=first, notification_id__lt=end, at__lt=before)
+    ids = list(attempts.order_by().values_list("pk", flat=True)[:AT_ONCE])
+    Attempt.objects.filter(pk__in=ids).delete()
+    return len(ids)
 
 
 def _remove(ids: list[UUID], recipients: list[str], *, note_bulk: bool) -> tuple[int, dict[str, InboxState]]:

@@ -1,8 +1,12 @@
-"""Old notifications leave: those that are stored for longer than NOTIFY_RETENTION_DAYS, a batch at a time.
+"""Old notifications leave: those that are stored for longer than NOTIFY_RETENTION_DAYS.
 
 A pass goes through the primary key from its beginning, as ids rise with time and no other index is needed: an id is
 never younger than its row. What a pass passes over (a row that is younger than its id, or may be delivered again) it
 looks at once, not once a batch. One process at a time removes, and rests after a batch for as long as that took.
+
+A partition leaves as a whole once all of it is old: what is unread in it goes before, a batch at a time and with its
+counts, and what is read goes with the table. So rows of a partition stay until the youngest of them is old, but where
+it has room for more time than new ones get: there, and in the default one, what is old leaves row by row.
 
 A row must not leave while its event may still be delivered again, or it would come back as a new one. So nothing leaves
 while a lane has an entry from before the last hour, nor what is in flight, nor what an unfinished bulk job may send
@@ -10,21 +14,23 @@ again; and nothing ever before its request's idempotency key is forgotten.
 """
 
 import time
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import structlog
 from django.conf import settings
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
-from notifications import erasures, process, removal, unread
+from notifications import erasures, partitions, process, removal, unread
 from notifications.live.announce import Announcer
 from notifications.models import Dropped, Notification
+from notifications.partitions import NotNow, Partition
 from notifications.process import Chore
 from notifications.removal import AT_ONCE, OthersTurn, Row
 from notifications.store import EMPTY
@@ -37,6 +43,8 @@ HOUR_SECONDS: Final = 3600.0
 LOOK_SECONDS: Final = 1.0
 # While the pipeline is behind, or another process is at it.
 REST_SECONDS: Final = 5.0
+# While somebody uses a partition that is to leave: to ask for it keeps others waiting, too.
+NOT_NOW_SECONDS: Final = 60.0
 # Whoever was just sent something is ahead of what is old; of bulk, which waits by design, only what waits very long
 # matters, and to what may come back all the same.
 LATE_MS: Final = {"live": 5_000, "bulk": 3_600_000}
@@ -52,15 +60,31 @@ TURN: Final = -1
 UnderWay = dict[UUID, datetime]
 
 
+class Stretch(NamedTuple):
+    """Ids that a pass has still to go through, from `first` on and below `end`.
+
+    `whole` is their partition where all of it is old; `kept` tells how many rows in it have to stay all the same.
+    """
+
+    first: UUID
+    end: UUID
+    whole: Partition | None = None
+    kept: int = 0
+
+
 class Retention:
-    """A duty of every scheduler (see process.py): removes what is old, and at last what is left of who was erased."""
+    """A duty of every scheduler (see process.py): removes what is old, and at last what is left of who was erased.
+
+    It makes partitions ahead, too.
+    """
 
     def __init__(self, shards: Shards, announcer: Announcer) -> None:
         self._shards = shards
         self._announcer = announcer
-        self._after: UUID | None = None
+        self._stretches: deque[Stretch] = deque()
         self._removed = 0
         self._chores = [
+            Chore(HOUR_SECONDS, make_partitions),
             Chore(HOUR_SECONDS, self._begin),
             Chore(HOUR_SECONDS, self._forget),
         ]
@@ -69,14 +93,14 @@ class Retention:
         """Remove one batch of a pass, and rest; or wait for the next pass."""
         for chore in self._chores:
             chore.do_if_due()
-        if self._after is None:
+        if not self._stretches:
             process.pause(LOOK_SECONDS)
             return
         if is_behind(self._shards):
             process.pause(REST_SECONDS)
             return
         began = time.monotonic()
-        self._pass(self._after)
+        self._pass(self._stretches[0])
         process.pause(time.monotonic() - began)
 
     def beat(self) -> None:
@@ -86,22 +110,41 @@ class Retention:
         """Nothing is held."""
 
     def _begin(self) -> None:
-        if settings.NOTIFY.retention_days and self._after is None:
-            self._after, self._removed = UUID(int=0), 0
+        bound = oldest_kept()
+        if bound and not self._stretches:
+            self._stretches.extend(stretches(bound))
+            self._removed = 0
 
     def _forget(self) -> bool:
         """Whether there may be more."""
         return max(forget_erased(self._shards, self._announcer), forget_dropped()) == AT_ONCE
 
-    def _pass(self, after: UUID) -> None:
-        found = sweep(self._shards, self._announcer, after)
-        if found is None:
+    def _pass(self, stretch: Stretch) -> None:
+        try:
+            left, removed = sweep(self._shards, self._announcer, stretch)
+        except OthersTurn:
             process.pause(REST_SECONDS)
             return
-        self._after, removed = found
+        except NotNow as why:
+            log.info("retention.put_off", why=str(why))
+            process.pause(NOT_NOW_SECONDS)
+            return
+        self._stretches.popleft()
+        if left:
+            self._stretches.appendleft(left)
         self._removed += removed
-        if self._after is None and self._removed:
+        if not self._stretches and self._removed:
             log.info("retention.removed", notifications=self._removed)
+
+
+def make_partitions() -> None:
+    """Make those of the time to come. Where they cannot be made, rows go into the default one, and nothing is lost."""
+    try:
+        partitions.make_ahead(timezone.now())
+    except NotNow as why:
+        log.info("partitions.put_off", why=str(why))
+    except DatabaseError as error:
+        log.warning("partitions.not_made", error=str(error).partition("\n")[0])
 
 
 def oldest_kept() -> datetime | None:
@@ -133,25 +176,45 @@ def is_behind(shards: Shards) -> bool:
     )
 
 
-def sweep(shards: Shards, announcer: Announcer, after: UUID) -> tuple[UUID | None, int] | None:
-    """Look at the next rows after an id, and remove those that are old.
+def stretches(bound: datetime) -> Iterator[Stretch]:
+    """The ids that a pass goes through, the oldest first."""
+    # An id that is younger is of a row that is.
+    end, after = partitions.id_at(bound), UUID(int=0)
+    for partition in partitions.every():
+        # What is between two partitions is in the default one.
+        yield from _rows(after, min(partition.first, end))
+        if partition.end <= end:
+            yield Stretch(partition.first, partition.end, partition)
+        elif partition.span > partitions.width():
+            yield from _rows(partition.first, end)
+        after = partition.end
+    yield from _rows(after, end)
 
-    Returns the id to go on after (None: the pass is over) and how many were removed; None where another process has
-    the turn.
+
+def sweep(shards: Shards, announcer: Announcer, stretch: Stretch) -> tuple[Stretch | None, int]:
+    """Look at the next rows of a stretch, and remove those that are old; at its end, the partition that is free.
+
+    Returns what is left of the stretch and how many rows were removed, but for those that went with a partition.
+    Raises OthersTurn and NotNow.
     """
     bound = oldest_kept()
     if bound is None:
         return None, 0
-    found = _next(after, bound)
-    if not found:
-        return None, 0
-    old = [Row(pk, recipient, read_at is None) for pk, recipient, stored_at, read_at, _ in found if stored_at < bound]
+    if stretch.first == stretch.end:
+        return _let_go(stretch, bound), 0
+    found = _next(stretch)
     needed = _needed(shards, [(pk, source_id) for pk, _, _, _, source_id in found])
-    try:
-        removed = removal.remove(announcer, [row for row in old if row.id not in needed], turn=(LOCK, TURN))
-    except OthersTurn:
-        return None
-    return (found[-1][0] if len(found) == AT_ONCE else None), removed
+    old = [
+        Row(pk, recipient, read_at is None)
+        for pk, recipient, stored_at, read_at, _ in found
+        if stored_at < bound and pk not in needed
+    ]
+    leaving = [row for row in old if row.unread] if stretch.whole else old
+    removed = removal.remove(announcer, leaving, turn=(LOCK, TURN))
+    kept = stretch.kept + len(found) - len(old)
+    if len(found) == AT_ONCE:
+        return stretch._replace(first=UUID(int=found[-1][0].int + 1), kept=kept), removed
+    return (stretch._replace(first=stretch.end) if stretch.whole and not kept else None), removed
 
 
 def forget_erased(shards: Shards, announcer: Announcer) -> int:
@@ -196,10 +259,25 @@ def _forget(shards: Shards, announcer: Announcer, recipient: str) -> None:
             announcer.reflect({recipient: EMPTY})
 
 
-def _next(after: UUID, bound: datetime) -> Sequence[Any]:
-    # Ids of this time begin with its milliseconds.
-    below = UUID(int=round(bound.astimezone(UTC).timestamp() * 1000) << 80)
-    rows = Notification.objects.filter(pk__gt=after, pk__lt=below).order_by("pk")
+def _rows(first: UUID, end: UUID) -> Iterator[Stretch]:
+    if first < end:
+        yield Stretch(first, end)
+
+
+def _let_go(stretch: Stretch, bound: datetime) -> Stretch | None:
+    """The end of a partition: what of its attempts failed, a batch at a time, and then itself."""
+    partition = stretch.whole
+    if partition is None:
+        return None
+    if removal.forget_attempts(partition.first, partition.end, bound) == AT_ONCE:
+        return stretch
+    if partitions.drop(partition, bound):
+        log.info("retention.partition_left", name=partition.name)
+    return None
+
+
+def _next(stretch: Stretch) -> Sequence[Any]:
+    rows = Notification.objects.filter(pk__gte=stretch.first, pk__lt=stretch.end).order_by("pk")
     return list(rows.values_list("pk", "recipient", "stored_at", "read_at", "source_id")[:AT_ONCE])
 
 

@@ -159,7 +159,7 @@ def _upsert_inboxes(arrivals: Mapping[str, int]) -> tuple[dict[str, InboxState],
     """Each recipient's inbox; and when those that were erased were, Unix ms."""
     values = (texts([recipient.encode() for recipient in arrivals]), bigints(arrivals.values()))
     with _cursor() as cursor:
-        rows = cursor.execute(UPSERT_INBOXES, values, prepare=True, binary=True).fetchall()
+        rows = cursor.execute(UPSERT_INBOXES, values, binary=True).fetchall()
     inboxes = {recipient: InboxState(version, unread, seq) for recipient, version, unread, seq, _ in rows}
     return inboxes, {recipient: erased_ms for recipient, _, _, _, erased_ms in rows if erased_ms is not None}
 
@@ -191,7 +191,7 @@ def _insert(batch: Sequence[Event], seqs: list[int], stored_at: datetime) -> int
             smallints([SOURCES[event.source] for event in batch]),
             optional_texts([event.source_id for event in batch]),
         )
-        return cursor.execute(INSERT_NOTIFICATIONS, columns, prepare=True).rowcount
+        return cursor.execute(INSERT_NOTIFICATIONS, columns).rowcount
 
 
 def _tally(batch: Sequence[Event]) -> None:
@@ -237,7 +237,7 @@ def _set_read(recipient: str, ids: Sequence[UUID] | None) -> list[UUID]:
 
 @contextmanager
 def _cursor() -> "Iterator[psycopg.Cursor[tuple[Any, ...]]]":
-    """psycopg's own cursor: values bound by the server, binary, and the statement prepared once."""
+    """psycopg's own cursor: values bound by the server, binary. Django's connections prepare no statements."""
     connection.ensure_connection()
     # Django's wrapper turns psycopg's errors into its own, as for every other query.
     with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:

@@ -19,7 +19,8 @@ from notifications.events import Event, FailedAttempt
 from notifications.live.announce import Announcer
 from notifications.live.outbox import Outbox
 from notifications.models import Attempt, Inbox, Notification
-from notifications.retention import Retention
+from notifications.removal import OthersTurn
+from notifications.retention import Retention, Stretch
 from notifications.stream import keys
 from notifications.stream.client import Shards
 
@@ -56,14 +57,13 @@ def store_old(make_event: Make, recipient: str, count: int = 1, days: float = 10
 
 
 def sweep(shards: Shards, announcer: Announcer) -> int:
-    """One whole pass; how many rows it removed."""
-    after: UUID | None = UUID(int=0)
-    removed = 0
-    while after is not None:
-        found = retention.sweep(shards, announcer, after)
-        assert found is not None, "another process has the turn"
-        after, some = found
-        removed += some
+    """One whole pass; how many rows it removed one by one."""
+    bound, removed = retention.oldest_kept(), 0
+    for stretch in retention.stretches(bound) if bound else ():
+        left: Stretch | None = stretch
+        while left is not None:
+            left, some = retention.sweep(shards, announcer, left)
+            removed += some
     return removed
 
 
@@ -245,7 +245,8 @@ def test_one_process_at_a_time_removes(shards: Shards, make_event: Make, announc
     store_old(make_event, "alice")
     with psycopg.connect(**connection.get_connection_params() | {"cursor_factory": None, "context": None}) as another:
         another.execute("SELECT pg_advisory_xact_lock(%s, %s)", [retention.LOCK, retention.TURN])
-        assert retention.sweep(shards, announcer, UUID(int=0)) is None
+        with pytest.raises(OthersTurn):
+            sweep(shards, announcer)
         assert seqs("alice") == [1]
     assert sweep(shards, announcer) == 1
 
