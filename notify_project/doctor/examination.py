@@ -8,7 +8,8 @@ from django.db import DatabaseError
 from redis.exceptions import RedisError
 
 from notifications import wiring
-from notify_project.doctor import configuration, disk, pipeline, postgresql, redis_server
+from notifications.stream.client import servers_of
+from notify_project.doctor import configuration, disk, pipeline, postgresql, redis_server, replica
 from notify_project.doctor.finding import Finding, apply
 
 NO_DATABASE: Final = "start it, or correct DATABASE_URL; what was accepted waits meanwhile"
@@ -21,7 +22,8 @@ def examine() -> Iterator[Finding]:
     yield from apply(disk.CHECKS, disk.gather())
     webs = commands = 0
     try:
-        yield from apply(redis_server.CHECKS, redis_server.gather(wiring.shards().client))
+        for place, server in servers_of(wiring.shards().client):
+            yield from apply(redis_server.CHECKS, redis_server.gather(server, place))
         in_redis = pipeline.gather(wiring.shards())
         webs = in_redis.alive.get("web", 0)
         commands = sum(in_redis.alive.values()) - webs
@@ -31,6 +33,7 @@ def examine() -> Iterator[Finding]:
     try:
         facts = postgresql.gather(webs, commands)
         yield from apply(postgresql.CHECKS, facts)
+        yield from apply(replica.CHECKS, replica.gather())
         # Without all migrations their table may not be there.
         if not facts.unapplied:
             yield from apply(pipeline.CHECKS_OF_LETTERS, pipeline.gather_letters())

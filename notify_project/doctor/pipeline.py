@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 from django.utils import timezone
 
 from dlq.models import DeadLetter
-from notifications.stream import keys, register
+from notifications.stream import keys, layout, register
 from notifications.stream.client import Shards
 from notify_project.doctor.finding import Check, Finding, judged
 
@@ -28,11 +28,12 @@ KINDS: Final = {
 class InRedis(NamedTuple):
     """The pipeline as Redis has it: processes alive by kind; and whether what it holds fits the number of shards.
 
-    `beyond`: shards that hold something, and are none of ours; `elsewhere`: ids, of a sample, that are in another shard
-    than they would be.
+    `fixed`: the number that Redis was filled with first; None where it is empty. `beyond`: shards that hold something,
+    and are none of ours; `elsewhere`: ids, of a sample, that are in another shard than they would be.
     """
 
     shards: int
+    fixed: int | None
     alive: Mapping[str, int]
     beyond: Sequence[int]
     elsewhere: int
@@ -50,6 +51,7 @@ def gather(shards: Shards) -> InRedis:
     processes = register.processes(shards.client)
     return InRedis(
         shards=shards.count,
+        fixed=layout.fixed(shards),
         alive=Counter(process.kind for process in processes if process.state == "alive"),
         beyond=_beyond(shards),
         elsewhere=_elsewhere(shards),
@@ -75,12 +77,15 @@ def processes(facts: InRedis) -> Finding:
 def shards(facts: InRedis) -> Finding:
     """What is in a shard that nobody reads waits for ever."""
     detail = f"NOTIFY_SHARDS={facts.shards}"
+    fits = facts.fixed in {None, facts.shards}
+    if not fits:
+        detail += f", but Redis is filled with {facts.fixed}"
     if facts.beyond:
         detail += f", but Redis holds something in {', '.join(map(str, facts.beyond[:5]))}"
     if facts.elsewhere:
         detail += f", but {facts.elsewhere} of the events and schedules that were looked at are in other shards"
-    mend = "go back to the number of shards that Redis was filled with, drain it, then change (docs/upgrade.md)"
-    return judged("shards", good=not facts.beyond and not facts.elsewhere, detail=detail, mend=mend)
+    mend = "go back to the number of shards that Redis was filled with, drain it, then `manage.py change_shards`"
+    return judged("shards", good=fits and not facts.beyond and not facts.elsewhere, detail=detail, mend=mend)
 
 
 def letters(facts: Letters) -> Finding:

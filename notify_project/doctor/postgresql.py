@@ -2,12 +2,16 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Final, NamedTuple
 
 from django.conf import settings
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
+from django.utils import timezone
 
+from notifications import partitions
+from notifications.partitions import Partition
 from notify_project.doctor import disk
 from notify_project.doctor.disk import Space
 from notify_project.doctor.finding import Check, Finding, judged
@@ -23,7 +27,11 @@ SETTINGS: Final = (
     "synchronous_commit",
     "max_connections",
     "superuser_reserved_connections",
+    "idle_in_transaction_session_timeout",
+    "statement_timeout",
+    "lock_timeout",
 )
+TIME_OUTS: Final = {"idle_in_transaction_session_timeout": "5s", "statement_timeout": "30s", "lock_timeout": "5s"}
 
 # Hand-written: what the server says of itself. Not everybody may know where its data is.
 ASK: Final = """
@@ -34,14 +42,20 @@ ASK: Final = """
 
 
 class Facts(NamedTuple):
-    """The server as a session of ours finds it. `ahead_seconds`: its clock, compared with this host's."""
+    """The server as a session of ours finds it. `ahead_seconds`: its clock, compared with this host's.
+
+    `partitions` are all but the default one; `now` is this host's time.
+    """
 
     version: int
     in_recovery: bool
     settings: Mapping[str, str]
     ahead_seconds: float
     unapplied: Sequence[str]
+    partitions: Sequence[Partition]
+    now: datetime
     pool: int
+    pooled: bool
     webs: int
     commands: int
     space: Space | None
@@ -65,7 +79,10 @@ def gather(webs: int, commands: int) -> Facts:
         settings=found,
         ahead_seconds=ahead,
         unapplied=[f"{migration.app_label}.{migration.name}" for migration, _ in plan],
+        partitions=partitions.every() if not plan else (),
+        now=timezone.now(),
         pool=settings.NOTIFY.database_pool,
+        pooled=settings.NOTIFY_DATABASE_POOLED,
         webs=webs,
         commands=commands,
         space=disk.space(folder) if folder and disk.is_local(host) else None,
@@ -94,12 +111,24 @@ def durability(facts: Facts) -> Finding:
     return judged("PostgreSQL's durability", good=not off, detail=detail, mend=mend)
 
 
-def connections(facts: Facts) -> Finding:
-    """All pools full at once must fit."""
+def time_outs(facts: Facts) -> Finding | None:
+    """Past a pooler no session has settings of its own: the role must have them."""
+    if not facts.pooled:
+        return None
+    unset = [name for name in TIME_OUTS if facts.settings.get(name) == "0"]
+    detail = f"not set: {', '.join(unset)}" if unset else "are set"
+    mend = "".join(f"ALTER ROLE … SET {name} = '{TIME_OUTS[name]}'; " for name in unset) + "start the pooler again"
+    return judged("PostgreSQL's time-outs", good=not unset, detail=detail, mend=mend)
+
+
+def connections(facts: Facts) -> Finding | None:
+    """All pools full at once must fit; past a pooler, that one sees to it."""
+    if facts.pooled:
+        return None
     most = int(facts.settings["max_connections"]) - int(facts.settings["superuser_reserved_connections"])
     wanted = facts.webs * facts.pool + facts.commands * OF_A_COMMAND + 1
     detail = f"at most {wanted} of {most} are wanted by the processes that run now"
-    mend = "raise max_connections, lower NOTIFY_DATABASE_POOL, or put a pooler between (session mode)"
+    mend = "raise max_connections, lower NOTIFY_DATABASE_POOL, or put a pooler between (NOTIFY_DATABASE_POOLER)"
     return judged("PostgreSQL's connections", good=wanted <= most, detail=detail, mend=mend)
 
 
@@ -113,6 +142,17 @@ def migrations(facts: Facts) -> Finding:
     missing = ", ".join(facts.unapplied)
     detail = f"not applied: {missing}" if missing else "all applied"
     return judged("migrations", good=not missing, detail=detail, mend="manage.py migrate")
+
+
+def present(facts: Facts) -> Finding | None:
+    """Rows of a time that has no partition are in the default one, which never leaves."""
+    if facts.unapplied:
+        return None
+    now = partitions.id_at(facts.now)
+    good = any(partition.first <= now < partition.end for partition in facts.partitions)
+    detail = f"{len(facts.partitions)}, the last until {_last_day(facts)}" if good else "none is for the present"
+    mend = "run a scheduler, which makes them; its log says why not (docs/operations/postgresql.md)"
+    return judged("partitions", good=good, detail=detail, mend=mend, worse="warn")
 
 
 def room(facts: Facts) -> Finding | None:
@@ -129,4 +169,18 @@ def clock_finding(check: str, ahead_seconds: float) -> Finding:
     return judged(check, good=apart <= SKEW_SECONDS, detail=detail, mend=mend, worse="warn")
 
 
-CHECKS: Final[Sequence[Check[Facts]]] = (version, writable, durability, connections, clock, migrations, room)
+def _last_day(facts: Facts) -> str:
+    return f"{partitions.time_of(facts.partitions[-1].end):%Y-%m-%d}"
+
+
+CHECKS: Final[Sequence[Check[Facts]]] = (
+    version,
+    writable,
+    durability,
+    time_outs,
+    connections,
+    clock,
+    migrations,
+    present,
+    room,
+)

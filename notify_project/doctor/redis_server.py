@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import redis
+from django.conf import settings
 from redis.exceptions import ResponseError
 
 from notify_project.doctor import disk
@@ -13,14 +14,17 @@ from notify_project.doctor.finding import Check, Finding, judged
 from notify_project.doctor.postgresql import clock_finding
 
 OLDEST: Final = {"Redis": (7, 0), "Valkey": (7, 2)}
-SETTINGS: Final = ("maxmemory", "maxmemory-policy", "appendonly", "appendfsync", "dir")
+SETTINGS: Final = ("maxmemory", "maxmemory-policy", "appendonly", "appendfsync", "dir", "cluster-require-full-coverage")
 MUCH: Final = 0.8
 # Of a server that is somebody else's to set up.
 ASK_THEM: Final = "make sure with who runs the server, which does not tell"
 
 
 class Facts(NamedTuple):
-    """The server as a client finds it. `settings` is empty where it does not tell them (a managed one)."""
+    """The server as a client finds it. `settings` is empty where it does not tell them (a managed one).
+
+    `place`: of a node of a cluster, its address. `replicas`: those that follow it.
+    """
 
     name: str
     version: str
@@ -30,9 +34,16 @@ class Facts(NamedTuple):
     last_write_failed: bool
     ahead_seconds: float
     space: Space | None
+    place: str = ""
+    replicas: int = 0
+
+    @property
+    def called(self) -> str:
+        """The server in a finding."""
+        return f"{self.name} at {self.place}" if self.place else self.name
 
 
-def gather(client: redis.Redis) -> Facts:
+def gather(client: redis.Redis, place: str = "") -> Facts:
     """Ask. Raises RedisError."""
     told: Any = client.info("everything")
     asked = time.time()
@@ -51,6 +62,8 @@ def gather(client: redis.Redis) -> Facts:
         last_write_failed=told.get("aof_last_write_status", "ok") != "ok",
         ahead_seconds=ahead,
         space=disk.space(found["dir"]) if "dir" in found and disk.is_local(host) else None,
+        place=place,
+        replicas=int(told.get("connected_slaves", 0)),
     )
 
 
@@ -59,13 +72,13 @@ def version(facts: Facts) -> Finding:
     oldest = OLDEST[facts.name]
     good = tuple(int(part) for part in facts.version.split(".")[:2]) >= oldest
     mend = f"upgrade to {'.'.join(map(str, oldest))} or newer"
-    return judged(f"{facts.name}'s version", good=good, detail=facts.version, mend=mend)
+    return judged(f"{facts.called}'s version", good=good, detail=facts.version, mend=mend)
 
 
 def role(facts: Facts) -> Finding:
     """A replica takes no writes."""
     mend = "point REDIS_URL at the primary"
-    return judged(f"{facts.name}'s role", good=facts.role == "master", detail=facts.role, mend=mend)
+    return judged(f"{facts.called}'s role", good=facts.role == "master", detail=facts.role, mend=mend)
 
 
 def policy(facts: Facts) -> Finding:
@@ -89,34 +102,53 @@ def memory(facts: Facts) -> Finding:
     most = int(facts.settings.get("maxmemory", 0))
     used = f"{facts.used_bytes / 1024**2:.0f} MiB used"
     if not facts.settings:
-        return Finding("warn", f"{facts.name}'s memory", f"{used}; the limit is not told", ASK_THEM)
+        return Finding("warn", f"{facts.called}'s memory", f"{used}; the limit is not told", ASK_THEM)
     if not most:
         mend = "set maxmemory below what the host has: a server that is full refuses, one that is killed is away"
-        return Finding("warn", f"{facts.name}'s memory", f"{used}, without a limit", mend)
+        return Finding("warn", f"{facts.called}'s memory", f"{used}, without a limit", mend)
     detail = f"{used} of {most / 1024**2:.0f}"
     mend = "find out what waits (the dashboard, /api/stats), or raise maxmemory"
-    return judged(f"{facts.name}'s memory", good=facts.used_bytes < most * MUCH, detail=detail, mend=mend, worse="warn")
+    return judged(
+        f"{facts.called}'s memory", good=facts.used_bytes < most * MUCH, detail=detail, mend=mend, worse="warn"
+    )
 
 
 def last_write(facts: Facts) -> Finding | None:
     """A disk that is full, or broken."""
     if not facts.last_write_failed:
         return None
-    return Finding("fail", f"{facts.name}'s disk", "the last write failed", "look into the server's log")
+    return Finding("fail", f"{facts.called}'s disk", "the last write failed", "look into the server's log")
 
 
 def clock(facts: Facts) -> Finding:
     """Schedules fire by this one."""
-    return clock_finding(f"{facts.name}'s clock", facts.ahead_seconds)
+    return clock_finding(f"{facts.called}'s clock", facts.ahead_seconds)
 
 
 def room(facts: Facts) -> Finding | None:
     """Where the server is on this machine: is there room?"""
-    return disk.finding(f"{facts.name}'s disk", facts.space) if facts.space else None
+    return disk.finding(f"{facts.called}'s disk", facts.space) if facts.space else None
+
+
+def coverage(facts: Facts) -> Finding | None:
+    """A cluster that wants all its slots served, or none."""
+    if not facts.place:
+        return None
+    mend = "set cluster-require-full-coverage no: with yes, all nodes refuse for as long as one is away"
+    return _setting(facts, "cluster-require-full-coverage", "no", mend)
+
+
+def replicas(facts: Facts) -> Finding | None:
+    """Without as many as a 202 waits for, there is none."""
+    wanted = settings.NOTIFY.accept_replicas
+    if not wanted:
+        return None
+    mend = "add replicas, or lower NOTIFY_ACCEPT_REPLICAS: with fewer, nothing is accepted"
+    return judged(f"{facts.called}'s replicas", good=facts.replicas >= wanted, detail=str(facts.replicas), mend=mend)
 
 
 def _setting(facts: Facts, name: str, wanted: str, mend: str) -> Finding:
-    check = f"{facts.name}'s {name}"
+    check = f"{facts.called}'s {name}"
     if not facts.settings:
         return Finding("warn", check, "is not told", f"{mend}; {ASK_THEM}")
     found = facts.settings.get(name, "")
@@ -145,4 +177,6 @@ CHECKS: Final[Sequence[Check[Facts]]] = (
     last_write,
     clock,
     room,
+    coverage,
+    replicas,
 )
