@@ -24,6 +24,7 @@ from bulk.lists import Recipients
 from bulk.models import BulkJob
 from notifications import failpoints, metrics, process, reporting
 from notifications.process import OUTAGES
+from notifications.stream.cluster import AWAY
 from notifications.stream.fanout import Fanout, Standing
 
 log = structlog.get_logger("notify.bulk")
@@ -94,7 +95,14 @@ class FanOut:
 
     def _look(self) -> None:
         found = {job.pk: job for job in _under_way()}
-        standings = self._fanout.standings(map(str, found))
+        try:
+            standings = self._fanout.standings(map(str, found))
+        except AWAY:
+            if self._fanout.shards.is_one_server:
+                raise
+            # What is known to be under way goes on where a node answers; the scripts see to it that it may.
+            self._jobs = {job_id: job for job_id, job in self._jobs.items() if job_id in found}
+            return
         now = {}
         for job_id, job in found.items():
             if self._fits(job):
@@ -169,7 +177,8 @@ class Running:
         """Take note of what is ordered by now, and of where Redis has the job: one that it lost begins from nothing."""
         self._positions = [standing.position if standing else 0 for standing in standings]
         rates = orders.order_of(job).rates
-        self._sizes = [lists.chunk_size(rates[shard] if rates else None) for shard in self._fanout.shards.each()]
+        shards = self._fanout.shards
+        self._sizes = [lists.chunk_size(rates[shard] if rates else None, shards.count) for shard in shards.each()]
         self._ends = orders.ends(job)
         for shard in self._fanout.shards.each():
             if job.status == Status.PAUSED or not self._has_more(shard):

@@ -12,6 +12,9 @@ CHUNK_SIZE: Final = 100
 CHUNKS_AT_ONCE: Final = 10
 # With a limit on its rate, a job goes in steps of about so many seconds.
 STEP_SECONDS: Final = 0.1
+# Where there are many shards, one recipient at a time would be late each time by what a turn of all of them takes.
+LEAST_OF_MANY: Final = 2
+MANY_SHARDS: Final = 10
 
 
 class Recipients:
@@ -48,6 +51,7 @@ class Recipients:
         return self._part
 
 
-def chunk_size(rate: float | None) -> int:
+def chunk_size(rate: float | None, shards: int) -> int:
     """How many recipients a chunk has, where a shard's part of the job may go at so many events a second."""
-    return CHUNK_SIZE if rate is None else max(1, min(CHUNK_SIZE, int(rate * STEP_SECONDS)))
+    least = LEAST_OF_MANY if shards > MANY_SHARDS else 1
+    return CHUNK_SIZE if rate is None else max(least, min(CHUNK_SIZE, int(rate * STEP_SECONDS)))

@@ -30,6 +30,8 @@ log = structlog.get_logger("notify.bulk")
 Status = BulkJob.Status
 
 COUNT_SECONDS: Final = 0.5
+# Where none was under way, the next may be counted so late for the first time.
+LOOK_SECONDS: Final = 1.0
 # The rate is that of about so many seconds.
 RATE_SECONDS: Final = 3.0
 # By another bulk worker.
@@ -63,9 +65,11 @@ class Progress:
         for chore in self._chores:
             chore.do_if_due()
         began = time.monotonic()
-        for job_id in _under_way():
+        under_way = list(_under_way())
+        for job_id in under_way:
             count(self._fanout, job_id)
-        process.pause(max(COUNT_SECONDS - (time.monotonic() - began), COUNT_SECONDS / 5))
+        every = COUNT_SECONDS if under_way else LOOK_SECONDS
+        process.pause(max(every - (time.monotonic() - began), COUNT_SECONDS / 5))
 
     def beat(self) -> None:
         """Nothing is held."""

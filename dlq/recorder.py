@@ -14,8 +14,10 @@ from dlq.deaths import death_of
 from notifications import failpoints, reporting
 from notifications.exceptions import Refused
 from notifications.process import Chore
+from notifications.stream.cluster import AWAY
 from notifications.stream.group import group_is_lost
 from notifications.stream.letters import Letter, LetterReader
+from notifications.stream.replicas import NotReplicated
 
 log = structlog.get_logger("notify.recorder")
 
@@ -60,6 +62,10 @@ class Recorder:
             # A flushed Redis: what is held is recorded all the same, its entries went with the stream.
             log.warning("recorder.group_lost")
             self._ready = False
+        except AWAY:
+            # The shards of a node that is away wait for it; the others go on.
+            self._held = self._reader.letters_within_reach()
+            raise
 
     def beat(self) -> None:
         """Keep others from claiming what is held."""
@@ -93,10 +99,10 @@ class Recorder:
         return bool(self._held)
 
     def _carry_out(self) -> int:
-        """A chunk of what is ordered; what is full is no fault of anybody, and is asked again with the next step."""
+        """A chunk of what is ordered; that Redis is full, or lacks a replica, is no reason to record no letters."""
         try:
             replayed = replay.carry_out()
-        except (Refused, OutOfMemoryError) as refusal:
+        except (Refused, OutOfMemoryError, NotReplicated) as refusal:
             if not self._refused:
                 log.warning("recorder.replay_waits", error=str(refusal))
             self._refused = True

@@ -49,7 +49,7 @@ def make(document: bytes, by: str, once: Once | None = None, charge: Charge | No
     """
     charge = charge or Charge()
     try:
-        asked = requests.parse(document, wiring.schedules().now_ms(), by)
+        asked = requests.parse(document, wiring.schedules().now_ms, by)
         charge.take(1)
     except (Invalid, RateExceeded):
         if once and (answer := _made_earlier(document, by, once)):
@@ -61,7 +61,7 @@ def make(document: bytes, by: str, once: Once | None = None, charge: Charge | No
 
 def preview(document: bytes, by: str) -> Schedule:
     """The schedule that a document would make, under an id that nobody has."""
-    return schedule.new(*_of(requests.parse(document, wiring.schedules().now_ms(), by)))
+    return schedule.new(*_of(requests.parse(document, wiring.schedules().now_ms, by)))
 
 
 def look(schedule_id: UUID) -> Schedule:
@@ -84,14 +84,14 @@ def now_of(rows: list[Row]) -> list[Schedule]:
 
 def next_runs(known: Schedule, count: int) -> list[dict[str, str | None]]:
     """The next times of a schedule, UTC and by its own clock."""
-    return shapes.next_runs(known, count, wiring.schedules().now_ms())
+    return shapes.next_runs(known, count, _now_ms(known))
 
 
 def change(schedule_id: UUID, document: bytes) -> Schedule:
     """Change what a JSON document names. Raises Unknown, TooLate, Changed, Invalid, Refused."""
 
     def changed(known: Schedule) -> Schedule:
-        (draft, due_ms, about), revision = requests.parse_change(document, known, wiring.schedules().now_ms())
+        (draft, due_ms, about), revision = requests.parse_change(document, known, _now_ms(known))
         if revision not in {None, known.revision}:
             raise Changed
         return schedule.changed(known, draft, about, due_ms)
@@ -105,7 +105,7 @@ def cancel(schedule_id: UUID, revision: int | None = None) -> Schedule:
     def cancelled(known: Schedule) -> Schedule:
         if revision not in {None, known.revision}:
             raise Changed
-        return schedule.cancelled(known, wiring.schedules().now_ms())
+        return schedule.cancelled(known, _now_ms(known))
 
     try:
         return _replace(schedule_id, cancelled)
@@ -169,7 +169,7 @@ def _made_earlier(document: bytes, by: str, once: Once) -> Answer | None:
     earlier = wiring.schedules().earlier(once)
     if isinstance(earlier, Pending):
         then_ms = events.accepted_ms(msgspec.json.decode(earlier.answer, type=_Promised).id)
-        _finish(requests.parse(document, then_ms, by), once, earlier.answer)
+        _finish(requests.parse(document, lambda _: then_ms, by), once, earlier.answer)
     return Answer(earlier.answer, replayed=True) if earlier else None
 
 
@@ -233,7 +233,11 @@ def _check_stale(known: Schedule, outcome: object) -> None:
 
 def _step(known: Schedule, event_id: str) -> Step:
     event = msgspec.structs.replace(known.event, id=event_id, traceparent=tracing.carried())
-    return schedule.step(known, schedule.ran_now(known, wiring.schedules().now_ms()), event)
+    return schedule.step(known, schedule.ran_now(known, _now_ms(known)), event)
+
+
+def _now_ms(known: Schedule) -> int:
+    return wiring.schedules().now_ms(known.event.recipient)
 
 
 def _waiting(schedule_id: UUID) -> Schedule:

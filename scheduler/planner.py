@@ -5,7 +5,8 @@ from typing import Final
 import structlog
 
 from notifications import failpoints, metrics, process, reporting
-from notifications.stream import delayed
+from notifications.stream import delayed, keys
+from notifications.stream.agenda import Agenda
 from notifications.stream.schedules import Due, Kept, Schedules, Step
 from scheduler import schedule as schedules
 
@@ -22,12 +23,14 @@ class Planner:
 
     def __init__(self, schedules: Schedules) -> None:
         self._schedules = schedules
+        self._retries = Agenda(schedules.shards, keys.delayed)
+        self._due = Agenda(schedules.shards, keys.scheduled)
 
     def step(self) -> None:
         """Fire what is due, retries and schedules; then sleep until the next is, or until the next look."""
         failpoints.reach("scheduler.looked")
-        moved = delayed.move_due(self._schedules.shards)
-        due = self._schedules.fire()
+        moved = delayed.move_due(self._schedules.shards, self._retries)
+        due = self._schedules.fire(self._due)
         stepped = self._step(due) if due.again else 0
         if due.put_off:
             log.error("scheduler.unreadable", ids=due.put_off, seconds=PUT_OFF_MS // 1000)

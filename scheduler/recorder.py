@@ -9,6 +9,8 @@ import structlog
 
 from notifications import failpoints, process
 from notifications.process import Chore
+from notifications.stream import keys
+from notifications.stream.agenda import Agenda
 from notifications.stream.schedules import Schedules
 from scheduler import records
 from scheduler.comparison import Comparison
@@ -17,6 +19,8 @@ log = structlog.get_logger("notify.schedules")
 
 # So long after a change it may be missing from a list.
 LOOK_SECONDS: Final = 0.1
+# How long Redis is asked to wait for a change; a chore may be late by so much.
+BLOCK_MS: Final = 1000
 LOSS_SECONDS: Final = 1.0
 HOUR_SECONDS: Final = 3600.0
 
@@ -26,6 +30,7 @@ class Recorder:
 
     def __init__(self, schedules: Schedules) -> None:
         self._schedules = schedules
+        self._changed = Agenda(schedules.shards, keys.changes)
         self._comparison: Comparison | None = None
         # At start, after an outage (a server that failed over may lack the newest), and now and then.
         self._to_compare = True
@@ -37,7 +42,7 @@ class Recorder:
         ]
 
     def step(self) -> None:
-        """Record what waits to be, compare a chunk if a comparison is under way; then sleep if there was nothing."""
+        """Record what waits to be, compare a chunk if a comparison is under way; else wait for a change."""
         try:
             for chore in self._chores:
                 chore.do_if_due()
@@ -46,7 +51,8 @@ class Recorder:
         except process.OUTAGES:
             self._comparison, self._to_compare = None, True
             raise
-        if not busy:
+        # What another scheduler is just recording is a change, too: after a rest it is gone.
+        if not busy and self._schedules.await_changes(BLOCK_MS):
             process.pause(LOOK_SECONDS)
 
     def beat(self) -> None:
@@ -57,7 +63,7 @@ class Recorder:
 
     def _record(self) -> bool:
         busy = False
-        for shard in self._schedules.changed_shards():
+        for shard in self._schedules.changed_shards(self._changed):
             recorded = records.record(self._schedules, shard)
             if recorded:
                 failpoints.reach("schedules.recorded")

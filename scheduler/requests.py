@@ -1,6 +1,6 @@
 """What a request for a schedule says: an event and a time, in one JSON object. No I/O."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -42,12 +42,17 @@ class Change(NamedTuple):
     revision: int | None
 
 
-def parse(document: bytes, now_ms: int, by: str) -> Asked:
+# The server's time, Unix ms, where a recipient's schedules are kept: it is what tells that they are due.
+Clock = Callable[[str], int]
+
+
+def parse(document: bytes, clock: Clock, by: str) -> Asked:
     """A request for a new schedule. Raises Invalid with every broken rule."""
     fields = _fields(document)
     timing, content = _split(fields)
     errors: list[FieldError] = []
     draft = _collect(errors, lambda: _draft(content))
+    now_ms = clock(draft.recipient if draft else "")
     time = _collect(errors, lambda: _time(timing, now_ms))
     if draft is None or time is None:
         raise Invalid(errors)

@@ -13,7 +13,12 @@ pytestmark = pytest.mark.django_db
 
 @pytest.mark.parametrize(("rate", "size"), [(None, CHUNK_SIZE), (10**6, CHUNK_SIZE), (500.0, 50), (20.0, 2), (0.1, 1)])
 def test_a_chunk_is_as_large_as_a_tenth_of_a_second(rate: float | None, size: int) -> None:
-    assert lists.chunk_size(rate) == size
+    assert lists.chunk_size(rate, 1) == size
+
+
+def test_with_many_shards_a_chunk_is_of_two_at_least() -> None:
+    assert lists.chunk_size(500 / 64, 64) == 2
+    assert lists.chunk_size(5000 / 64, 64) == 7
 
 
 def test_a_list_is_read_over_the_ends_of_its_parts() -> None:

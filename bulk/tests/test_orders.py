@@ -119,16 +119,16 @@ def test_a_job_that_is_resumed_goes_on_where_it_was() -> None:
 
 
 def test_a_job_that_is_not_begun_is_begun_standing_still_when_it_was_paused_before() -> None:
-    job = make_job(crowd(100))
+    job = make_job(crowd(1000))
     paused = orders.pause(wiring.fanout(), job.pk)
     assert (paused.status, sum(paused.positions), state_of(job)) == (Status.PAUSED, 0, set())
     begin(job)
     assert state_of(job) == {("paused", 2)}
-    assert {fanned.what for fanned in fan(job, 10)} == {"paused"}
+    assert {fanned.what for fanned in fan(job, 3)} == {"paused"}
     resumed = orders.resume(wiring.fanout(), job.pk)
     assert (resumed.status, state_of(job)) == (Status.QUEUED, {("running", 3)})
     assert begin(job).status == Status.RUNNING
-    assert {fanned.what for fanned in fan(job, 10)} == {"fanned"}
+    assert {fanned.what for fanned in fan(job, 3)} == {"fanned"}
 
 
 def test_a_job_that_is_cancelled_before_it_is_begun_never_begins() -> None:
@@ -176,15 +176,15 @@ def test_an_order_that_its_process_did_not_live_to_carry_out_is_carried_out_by_w
     give: Give, state: str
 ) -> None:
     job = make_running(crowd(1000))
-    fan(job, 20)
+    fan(job, 3)
     found = ordered_only(give, job)
     assert (found.revision, found.applied) == (2, 1)
     # Redis knows nothing of it, so the job still goes on.
-    assert {fanned.what for fanned in fan(job, 20)} == {"fanned"}
+    assert {fanned.what for fanned in fan(job, 3)} == {"fanned"}
     done = orders.apply(wiring.fanout(), found)
     assert (done.applied, state_of(job)) == (2, {(state, 2)})
     assert done.positions == again(job).positions == lengths(job)
-    assert {fanned.what for fanned in fan(job, 20)} == {state}
+    assert {fanned.what for fanned in fan(job, 3)} == {state}
 
 
 def test_an_order_that_is_carried_out_twice_has_one_effect() -> None:
@@ -302,10 +302,10 @@ def test_the_dial_takes_effect_while_the_old_rate_would_have_to_be_waited_for() 
     assert all(fanned.wait_ms > 60_000 for fanned in fan(job, 1))
     assert lengths(job) == before
     orders.set_rate(wiring.fanout(), job.pk, "1000/s")
-    assert {(fanned.what, fanned.wait_ms) for fanned in fan(job, 10)} == {("fanned", 0)}
+    assert {(fanned.what, fanned.wait_ms) for fanned in fan(job, 2)} == {("fanned", 0)}
     orders.set_rate(wiring.fanout(), job.pk, None)
     for _ in range(2):
-        assert {(fanned.what, fanned.wait_ms) for fanned in fan(job, 10)} == {("fanned", 0)}
+        assert {(fanned.what, fanned.wait_ms) for fanned in fan(job, 2)} == {("fanned", 0)}
 
 
 def test_the_dial_turns_while_a_job_stands_still_and_it_stays_still() -> None:

@@ -163,7 +163,7 @@ def _change(known: Schedule, form: ScheduleForm) -> Schedule:
 
 def _as_changed(known: Schedule, document: bytes) -> Schedule:
     """What a change would make of a schedule."""
-    asked, _ = requests.parse_change(document, known, wiring.schedules().now_ms())
+    asked, _ = requests.parse_change(document, known, wiring.schedules().now_ms(known.event.recipient))
     return schedule.changed(known, asked.draft, asked.about, asked.due_ms)
 
 

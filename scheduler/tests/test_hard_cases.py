@@ -228,9 +228,10 @@ def test_another_server_is_compared_with_though_no_command_failed() -> None:
 
 
 def test_where_redis_clock_jumps_a_delay_is_refused_and_not_cut_short(monkeypatch: pytest.MonkeyPatch) -> None:
-    now_ms()
-    clock = wiring.clock()
-    monkeypatch.setattr(clock, "_offset_ms", clock._offset_ms - 3_600_000)
+    wiring.schedules().now_ms(EVENT["recipient"])
+    offsets = wiring.clock()._offsets
+    for server, offset in offsets.items():
+        monkeypatch.setitem(offsets, server, offset._replace(ms=offset.ms - 3_600_000))
     with pytest.raises(Refused):
         door.make(json.dumps(EVENT | {"delay": 60}).encode(), "tests")
     made = door.make(json.dumps(EVENT | {"delay": 60}).encode(), "tests")

@@ -55,7 +55,7 @@ def test_a_recorder_compares_again_after_an_outage() -> None:
     retitled = once(now_ms() + DAY)
     plan(retitled)
     with postgresql_is_away(), pytest.raises(OperationalError):
-        duty.step()
+        steps_until(duty, lambda: False)
     steps_until(duty, lambda: waits(known) and Row.objects.count() == 2)
 
 

@@ -24,12 +24,12 @@ SOON = NOW + 10 * MINUTE
 
 
 def parsed(fields: dict[str, Any]) -> Asked:
-    return requests.parse(json.dumps(EVENT | fields).encode(), NOW, "tests")
+    return requests.parse(json.dumps(EVENT | fields).encode(), lambda _: NOW, "tests")
 
 
 def errors_of(document: bytes) -> dict[str, str]:
     with pytest.raises(Invalid) as caught:
-        requests.parse(document, NOW, "tests")
+        requests.parse(document, lambda _: NOW, "tests")
     return {error.pointer: error.detail for error in caught.value.errors}
 
 
@@ -228,7 +228,7 @@ def test_no_document_whatever_does_anything_but_parse_or_be_invalid(fields: dict
 @given(st.binary(max_size=100))
 def test_no_bytes_whatever_do_anything_but_parse_or_be_invalid(document: bytes) -> None:
     with contextlib.suppress(Invalid):
-        requests.parse(document, NOW, "tests")
+        requests.parse(document, lambda _: NOW, "tests")
     with contextlib.suppress(Invalid):
         requests.parse_change(document, recurring(SOON), NOW)
 

@@ -55,6 +55,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401, ARG002 - Django's signature
         """Read, start, follow; or one line that says what is wrong, and nothing is started."""
         settings.NOTIFY.require("database_url", "redis_url")
+        wiring.require_shards()
         try:
             job_id = self._start(options)
             if not options["detach"]:

@@ -21,7 +21,7 @@ from dlq import replay
 from dlq.api import rules
 from dlq.models import DeadLetter, Replay
 from dlq.replay import Criteria
-from notifications import events
+from notifications import events, wiring
 from notifications.events import EventType
 from notifications.exceptions import Refused
 
@@ -55,6 +55,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401, ARG002 - Django's signature
         """Order, carry out, say how many; or one line that says what is wrong."""
         settings.NOTIFY.require("database_url", "redis_url")
+        wiring.require_shards()
         criteria = _criteria(options)
         try:
             taken = self._would_replay(criteria) if options["dry_run"] else self._replay(criteria)
