@@ -15,10 +15,10 @@ help: ## list the targets
 up: .venv/.run ## start the real thing on http://127.0.0.1:8000   (make up ARGS="--port 8010")
 	@exec $(BIN)/python manage.py up $(ARGS)
 
-test: .venv/.dev ## run the whole test suite against throw-away servers, with 1 and with 4 shards
+test: .venv/.dev ## run the whole test suite against throw-away servers, and on a cluster of three nodes what knows of shards
 	@$(BIN)/python -m tests.browser
 	NOTIFY_SHARDS=1 $(PYTEST) $(ARGS)
-	NOTIFY_SHARDS=4 $(PYTEST) -m "not one_shard_is_enough" $(ARGS)
+	NOTIFY_TEST_CLUSTER=3 NOTIFY_SHARDS=64 $(PYTEST) -m "not one_shard_is_enough" $(ARGS)
 
 lint: .venv/.dev ## ruff, mypy --strict, import rules, missing migrations
 	$(BIN)/ruff check .
@@ -34,8 +34,8 @@ format: .venv/.dev ## let ruff format and mend what it can
 bench: .venv/.dev .venv-bench/.done benchmarks/express/node_modules/.done ## everything that is measured, side by side   (make bench ARGS="--only worker,accept")
 	$(BIN)/python -m benchmarks $(ARGS)
 
-chaos: .venv/.dev ## break everything at random for ten minutes, then look for every 202   (make chaos MINUTES=3 SEED=7)
-	@$(BIN)/python -m tests.chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+chaos: .venv/.dev ## break everything at random for ten minutes, then look for every 202   (make chaos MINUTES=3 SEED=7 CLUSTER=1)
+	@$(BIN)/python -m tests.chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(if $(CLUSTER),--cluster) $(ARGS)
 
 requirements: .venv/.dev ## pin anew what requirements*.in ask for
 	$(BIN)/pip install --quiet pip-tools

@@ -12,10 +12,15 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
+from notifications.stream import addresses
+from notifications.stream.addresses import AddressError
+
 UNPREFIXED = frozenset(
     {
         "database_url",
+        "database_replica_url",
         "redis_url",
+        "channel_redis_url",
         "secret_key",
         "secret_key_fallbacks",
         "allowed_hosts",
@@ -24,7 +29,11 @@ UNPREFIXED = frozenset(
 )
 
 POSTGRESQL_URL = r"^postgres(ql)?://"
-REDIS_URL = r"^(redis|rediss|unix)://"
+REDIS_URLS = (
+    "a Redis or Valkey address: redis://, rediss://, unix://, redis+cluster://host:port,host:port "
+    "or redis+sentinel://host:port,host:port/service"
+)
+CHANNEL_REDIS_URLS = "a Redis or Valkey address: redis://, rediss://, unix:// or redis+sentinel://host:port/service"
 COMMA_LIST = "values separated by commas"
 SECONDS_LIST = r"^\s*\d{1,7}(\.\d+)?(\s*,\s*\d{1,7}(\.\d+)?)*\s*$"
 # An origin as browsers write it, or "*".
@@ -38,7 +47,17 @@ RATE = r"^[1-9][0-9]{0,8}/[smhd]$"
 FAILPOINT = r"^[a-z]+\.[a-z_]+$"
 
 # Whose value is in no message.
-SECRET = frozenset({"SECRET_KEY", "SECRET_KEY_FALLBACKS", "DATABASE_URL", "REDIS_URL", "NOTIFY_METRICS_TOKEN"})
+SECRET = frozenset(
+    {
+        "SECRET_KEY",
+        "SECRET_KEY_FALLBACKS",
+        "DATABASE_URL",
+        "DATABASE_REPLICA_URL",
+        "REDIS_URL",
+        "CHANNEL_REDIS_URL",
+        "NOTIFY_METRICS_TOKEN",
+    }
+)
 
 Network = IPv4Network | IPv6Network
 
@@ -63,9 +82,11 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     database_url: Annotated[
         str, takes("a PostgreSQL address: postgresql://user:password@host:port/name", pattern=POSTGRESQL_URL)
     ] = ""
-    redis_url: Annotated[str, takes("a Redis or Valkey address: redis://, rediss:// or unix://", pattern=REDIS_URL)] = (
-        ""
-    )
+    database_replica_url: Annotated[
+        str, takes("the address of a replica: postgresql://user:password@host:port/name", pattern=POSTGRESQL_URL)
+    ] = ""
+    redis_url: Annotated[str, takes(REDIS_URLS)] = ""
+    channel_redis_url: Annotated[str, takes(CHANNEL_REDIS_URLS)] = ""
     secret_key: Annotated[str, takes("a secret of 32 or more characters", min_length=32)] = ""
     secret_key_fallbacks: Annotated[str, takes(COMMA_LIST)] = ""
     allowed_hosts: Annotated[str, takes(COMMA_LIST)] = "localhost,127.0.0.1,[::1]"
@@ -83,18 +104,23 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     idempotency_hours: PositiveInt = 24
     recipient_rate: Annotated[str, takes("a number and a unit of time: 20/m, 1/s, 500/d", pattern=RATE)] = ""
     redis_timeout: Seconds = 2.0
+    accept_replicas: Annotated[int, takes("a whole number from 0 to 5", ge=0, le=5)] = 0
     batch_size: Annotated[int, takes("a whole number from 1 to 1000", ge=1, le=1000)] = 1000
     claim_idle_seconds: Annotated[float, takes("seconds, 5 or more", ge=5)] = 10.0
     retry_delays: Annotated[str, takes("seconds, separated by commas: one for each retry", pattern=SECONDS_LIST)] = (
         "1,5,15,30,60"
     )
     retention_days: Annotated[int, takes("days, a whole number from 0 (for ever) to 36500", ge=0, le=36500)] = 0
+    partition_days: Annotated[
+        int, takes("days, a whole number from 0 (by NOTIFY_RETENTION_DAYS) to 3660", ge=0, le=3660)
+    ] = 0
     dead_letter_retention_days: Annotated[int, takes("days, a whole number from 1 to 36500", ge=1, le=36500)] = 90
     schedule_retention_days: PositiveInt = 30
     bulk_retention_days: PositiveInt = 30
     fault_injection: Flag = False
     failpoint: Annotated[str, takes("the name of a failpoint, worker.stored for one", pattern=FAILPOINT)] = ""
     database_pool: Annotated[int, takes("a whole number from 1 to 1000", ge=1, le=1000)] = 16
+    database_pooler: Annotated[str, takes("none or transaction", pattern=r"^(none|transaction)$")] = "none"
     heartbeat_seconds: Annotated[int, takes("seconds, from 1 to 60", ge=1, le=60)] = 30
     sockets_per_recipient: PositiveInt = 20
     allowed_origins: Annotated[
@@ -130,7 +156,19 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
             name = variable_name(field)
             if environment.get(name, "") != "":
                 values[field] = _convert(name, environment[name], annotation)
-        return cls(**values)
+        configuration = cls(**values)
+        configuration.check_channel_layer()
+        return configuration
+
+    def check_channel_layer(self) -> None:
+        """Live frames need a server that is no cluster: channels_redis speaks to none. Raises ConfigurationError."""
+        if _is_cluster(self.channel_redis_url):
+            raise ConfigurationError(f"CHANNEL_REDIS_URL: live frames need no cluster; it takes {CHANNEL_REDIS_URLS}")
+        if _is_cluster(self.redis_url) and not self.channel_redis_url:
+            raise ConfigurationError(
+                f"CHANNEL_REDIS_URL is not set, and live frames cannot go by the cluster that REDIS_URL names; "
+                f"it takes {CHANNEL_REDIS_URLS}"
+            )
 
     def require(self, *fields: str) -> None:
         """Stop the start, with one line that says what is missing, unless all of these are set."""
@@ -161,14 +199,21 @@ def networks(field: str, value: str) -> list[Network]:
 def _convert(name: str, text: str, annotation: Any) -> Any:  # noqa: ANN401 - a type, and a value of it
     try:
         value = msgspec.convert(text.strip(), annotation, strict=False)
-        if name.endswith("_URL"):
+        if name.endswith("REDIS_URL"):
+            addresses.parse(value)
+        elif name.endswith("_URL"):
             # A password that is not quoted makes its end look like a port, which Python names in full.
             _ = urlsplit(value).port
-    except ValueError:
+    except ValueError as error:
         shown = "the value given" if name in SECRET else repr(text)
-        raise ConfigurationError(f"{name}: {shown} does not fit; it takes {_rule(annotation)}") from None
+        why = f": {error}" if isinstance(error, AddressError) else ""
+        raise ConfigurationError(f"{name}: {shown} does not fit{why}; it takes {_rule(annotation)}") from None
     else:
         return value
+
+
+def _is_cluster(url: str) -> bool:
+    return bool(url) and addresses.parse(url).kind == "cluster"
 
 
 def _rule(annotation: Any) -> str:  # noqa: ANN401 - a type

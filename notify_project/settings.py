@@ -7,6 +7,9 @@ from typing import Any
 
 import dj_database_url
 
+from notifications.impatient import Impatient
+from notifications.stream import addresses
+from notifications.stream.client import SENTINEL_TIMEOUT_SECONDS
 from notify_project import VERSION, logs
 from notify_project.configuration import Configuration, ConfigurationError, networks, split_list
 from notify_project.metrics import folder
@@ -97,6 +100,8 @@ TEMPLATES = [
 ]
 
 
+# Whether a session of the server is ours for a transaction only.
+NOTIFY_DATABASE_POOLED = NOTIFY.database_pooler == "transaction"
 END_IDLE_TRANSACTIONS = "-c idle_in_transaction_session_timeout=5000"
 
 # A host that is gone without a word is noticed in some ten seconds, not when TCP gives up after two hours.
@@ -120,7 +125,7 @@ def _database() -> dict[str, Any]:
         # A process that stands still in the middle of a transaction (a stopped container, a lost host) holds the locks
         # of the inboxes it touched. The server ends such a transaction; ours take milliseconds between two statements.
         # What it does not end, notifications/standstill.py does.
-        "options": f"{given.get('options', '')} {END_IDLE_TRANSACTIONS}".strip(),
+        **_session_settings(given, END_IDLE_TRANSACTIONS),
         "pool": {
             "min_size": 0,
             "max_size": NOTIFY.database_pool,
@@ -133,18 +138,72 @@ def _database() -> dict[str, Any]:
     }
     # The pool looks at a connection before it hands it out, so a restarted server costs no request an error.
     database["CONN_HEALTH_CHECKS"] = True
+    # A cursor of the server's outlives a transaction, and would be asked for where it is not.
+    database["DISABLE_SERVER_SIDE_CURSORS"] = NOTIFY_DATABASE_POOLED
+    return database
+
+
+def _session_settings(given: dict[str, Any], settings: str) -> dict[str, str]:
+    """Settings of each session; of a pooler's sessions none, which are the role's business (the doctor looks)."""
+    return {} if NOTIFY_DATABASE_POOLED else {"options": f"{given.get('options', '')} {settings}".strip()}
+
+
+def _replica() -> dict[str, Any]:
+    """A replica, for lists (notifications/replica.py): the primary answers where this one takes long."""
+    database: dict[str, Any] = dict(dj_database_url.parse(NOTIFY.database_replica_url))
+    given = database.get("OPTIONS", {})
+    database["OPTIONS"] = {
+        **KEEP_ALIVE,
+        "connect_timeout": 2,
+        "application_name": "notify",
+        **given,
+        **_session_settings(given, f"{END_IDLE_TRANSACTIONS} -c statement_timeout=1000"),
+        "pool": {
+            "connection_class": Impatient,
+            "min_size": 0,
+            "max_size": NOTIFY.database_pool,
+            "max_idle": 60,
+            "timeout": 1,
+            "reconnect_timeout": 0.5,
+        },
+    }
+    database["CONN_HEALTH_CHECKS"] = True
+    database["TEST"] = {"MIRROR": "default"}
     return database
 
 
 DATABASES = {"default": _database()} if NOTIFY.database_url else {}
+if NOTIFY.database_url and NOTIFY.database_replica_url:
+    DATABASES["replica"] = _replica()
+DATABASE_ROUTERS = ["notifications.replica.Router"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+
+def _channel_host() -> dict[str, Any]:
+    """Where live frames go by, as channels_redis takes it."""
+    patience = {"socket_timeout": 30, "max_connections": 1000}
+    url = NOTIFY.channel_redis_url or NOTIFY.redis_url
+    address = addresses.parse(url) if url else None
+    if address is None or address.kind != "sentinel":
+        return {"address": url, **patience}
+    options = dict(address.options)
+    tls = {"ssl": True} if options.pop("connection_class", None) else {}
+    return {
+        "sentinels": list(address.places),
+        "sentinel_kwargs": {"socket_timeout": SENTINEL_TIMEOUT_SECONDS, **tls},
+        "master_name": address.service,
+        **options,
+        **tls,
+        **patience,
+    }
+
 
 # The Pub/Sub layer, not the list-based one: frames are hints, `seq` makes them whole (docs/architecture.md).
 CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
         "CONFIG": {
-            "hosts": [{"address": NOTIFY.redis_url, "socket_timeout": 30, "max_connections": 1000}],
+            "hosts": [_channel_host()],
             "prefix": "notify.",
         },
     },

@@ -11,33 +11,36 @@ Only processes that the stack started are ever signalled, each through its own h
 """
 
 import os
-import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import psutil
 import psycopg
 import redis
 
 from notifications.access.keys import new_secret
+from notifications.stream.client import connect
 from notify_project.configuration import Configuration, variable_name
 from notify_project.local.children import PROJECT, kinds, manage
+from notify_project.local.cluster import Cluster
 from notify_project.local.postgresql import PostgreSQL
 from notify_project.local.processes import Account, spawn
-from notify_project.local.server import Server
 from notify_project.local.valkey import Valkey
 from notify_project.local.web import Address
+from tests import servers
+from tests.handles import ClusterHandle, ServerHandle
 from tests.servers import SECRET_KEY
 from tests.template import Template
 
 HOST = "127.0.0.1"
+# Processes start as in production (tests/start/sitecustomize.py).
+START = PROJECT / "tests" / "start"
 POLL_SECONDS = 0.05
 COMMAND_SECONDS = 60
 TAIL_LINES = 30
@@ -69,12 +72,13 @@ def clean_environment(**variables: str) -> dict[str, str]:
     known = {variable_name(field) for field in Configuration.__struct_fields__}
     # Few shells set it, and with it nobody would notice a line that stays in a buffer.
     known.add("PYTHONUNBUFFERED")
-    return {name: value for name, value in os.environ.items() if name not in known} | variables
+    kept = {name: value for name, value in os.environ.items() if name not in known}
+    return kept | {"PYTHONPATH": str(START)} | variables
 
 
-def web_command(port: int) -> tuple[str, ...]:
+def web_command(port: int, host: str = HOST) -> tuple[str, ...]:
     """The web at a port, as `up` starts it."""
-    return next(kind.command for kind in kinds(host=HOST, port=port, workers=0) if kind.name == "web")
+    return next(kind.command for kind in kinds(host=host, port=port, workers=0) if kind.name == "web")
 
 
 class Process:
@@ -140,85 +144,28 @@ class Process:
         return "\n".join(self.log().splitlines()[-TAIL_LINES:])
 
 
-class ServerHandle:
-    """A server of the stack, with all that can happen to it."""
-
-    def __init__(self, server: Server) -> None:
-        self._server = server
-        self.url = server.url
-
-    @property
-    def pid(self) -> int:
-        process = self._server.process
-        assert process is not None, "never started"
-        return process.pid
-
-    @property
-    def returncode(self) -> int | None:
-        """How it ended (negative: the signal), or None while it runs."""
-        return self._server.process.poll() if self._server.process else None
-
-    def start(self) -> None:
-        """Start it, on the data it had; returns when it serves."""
-        self._server.start()
-
-    def spawn(self) -> None:
-        """Start it, and leave the waiting to those who need it."""
-        self._server.spawn()
-
-    def terminate(self) -> None:
-        """Ask it to stop, as an operator would, and do not wait."""
-        if self._server.process is not None:
-            self._server.process.send_signal(self._server.stop_signal)
-
-    def stop(self) -> None:
-        """Stop it cleanly, as an operator would."""
-        self.thaw()
-        self._server.stop()
-
-    def kill(self) -> None:
-        """SIGKILL to the server's main process, as the kernel does when memory is short."""
-        family = self._family()
-        self._server.kill()
-        # PostgreSQL's back ends go when they see that they are alone, for which they must not stand still.
-        for process in family:
-            with suppress(psutil.NoSuchProcess):
-                process.resume()
-
-    def freeze(self) -> None:
-        """Let it stand still: connections stay open, nothing is answered. Thaw it, or stop it."""
-        for process in self._family():
-            with suppress(psutil.NoSuchProcess):
-                process.suspend()
-
-    def thaw(self) -> None:
-        """Let it go on."""
-        for process in reversed(self._family()):
-            with suppress(psutil.NoSuchProcess):
-                process.resume()
-
-    def remove(self) -> None:
-        """Remove its data; the logs stay, beside them."""
-        for folder in (self._server.data, self._server.socket.parent):
-            shutil.rmtree(folder, ignore_errors=True)
-
-    def _family(self) -> list[psutil.Process]:
-        """The server and, for PostgreSQL, its back ends; the parent first, so that it starts no more."""
-        try:
-            main = psutil.Process(self.pid)
-            return [main, *main.children(recursive=True)]
-        except psutil.NoSuchProcess:
-            return []
-
-
 class Stack:
-    """Servers in `folder`, migrated and with an API key; processes are started by the test."""
+    """Servers in `folder`, migrated and with an API key; processes are started by the test.
 
-    def __init__(self, folder: Path, *, shards: int | None = None, **variables: str) -> None:
+    `valkey` is the whole of Redis: one server, or all nodes of the cluster that the run is on (tests/servers.py).
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        make_cluster: Callable[[Path], Cluster | None] = servers.cluster_in,
+        /,
+        *,
+        shards: int | None = None,
+        **variables: str,
+    ) -> None:
+        """`make_cluster`: the nodes of Redis, in a folder; None for a single server."""
         self.folder = folder
         self._data = folder / "postgresql"
-        self.postgresql = ServerHandle(PostgreSQL(self._data))
-        self.valkey = ServerHandle(Valkey(folder / "valkey"))
+        self.postgresql = ServerHandle(self.make_postgresql(self._data))
+        self.cluster = make_cluster(folder)
+        single = self.make_valkey(folder / "valkey")
+        self.valkey = ServerHandle(single) if self.cluster is None else ClusterHandle(self.cluster, single)
         self.api_key = API_KEY
         # What no process may write down; whoever gets another one adds it.
         self.secrets = {API_KEY, SECRET_KEY, ADMIN_PASSWORD}
@@ -234,13 +181,24 @@ class Stack:
             NOTIFY_API_KEY=self.api_key,
             **variables,
         )
+        if isinstance(self.valkey, ClusterHandle):
+            self.env.setdefault("CHANNEL_REDIS_URL", self.valkey.channel_url)
         self._processes: list[Process] = []
         self._cleanup = ExitStack()
+
+    def make_postgresql(self, data: Path) -> PostgreSQL:
+        """The PostgreSQL of this stack, not started."""
+        return PostgreSQL(data)
+
+    def make_valkey(self, data: Path) -> Valkey:
+        """Its Valkey, or the one beside its cluster."""
+        return Valkey(data)
 
     def __enter__(self) -> Self:
         with ExitStack() as cleanup:
             prepared = PREPARED.copy_to(self._data)
-            for server in (self.postgresql, self.valkey):
+            running: tuple[ServerHandle | ClusterHandle, ...] = (self.postgresql, self.valkey)
+            for server in running:
                 cleanup.callback(server.remove)
                 server.start()
                 cleanup.callback(server.stop)
@@ -303,7 +261,7 @@ class Stack:
 
     def redis(self) -> redis.Redis:
         """A client of the stack's Valkey."""
-        return redis.Redis.from_url(self.valkey.url, socket_timeout=10)
+        return connect(self.valkey.url, timeout_seconds=10)
 
     def sql(self, query: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run one statement in the stack's PostgreSQL and commit; its rows, if it has any."""

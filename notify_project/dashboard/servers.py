@@ -16,17 +16,21 @@ SLOW_REDIS_MS: Final = 100.0
 
 # The planner's estimate is renewed by ANALYZE only, the collector's lost in a crash: the larger one is nearer.
 ASK_POSTGRESQL: Final = """
-    WITH of_table AS (SELECT 'notifications_notification'::regclass AS oid)
     SELECT pg_database_size(current_database()),
         (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),
         current_setting('max_connections')::int,
-        greatest(0, pg_stat_get_live_tuples(oid), (SELECT reltuples FROM pg_class c WHERE c.oid = of_table.oid))::bigint
-    FROM of_table
+        sum(greatest(0, pg_stat_get_live_tuples(c.oid), c.reltuples))::bigint
+    FROM pg_partition_tree('notifications_notification') AS tree JOIN pg_class AS c ON c.oid = tree.relid
+    WHERE tree.isleaf
 """
 
 
 # PostgreSQL's 53300. Who is refused while it connects is told no SQLSTATE by libpq, only these words.
-NO_CONNECTION_LEFT: Final = ("too many clients", "remaining connection slots", "too many connections")
+NO_CONNECTION_LEFT: Final = (
+    *("too many clients", "remaining connection slots", "too many connections"),
+    # A pooler's words.
+    *("no more connections allowed", "query_wait_timeout"),
+)
 
 
 class PostgreSQL(NamedTuple):

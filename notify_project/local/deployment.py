@@ -12,6 +12,7 @@ import psycopg
 import redis
 import structlog
 
+from notifications.stream.client import connect
 from notify_project.local import demo
 from notify_project.local.children import PROJECT, Child, Stage, kinds, manage
 from notify_project.local.datafolder import DataFolder
@@ -190,7 +191,7 @@ def check_given_server(variable: str, url: str) -> None:
         if variable == "DATABASE_URL":
             psycopg.connect(url, connect_timeout=GIVEN_SERVER_SECONDS).close()
         else:
-            with redis.Redis.from_url(url, socket_timeout=GIVEN_SERVER_SECONDS) as client:
+            with connect(url, timeout_seconds=GIVEN_SERVER_SECONDS) as client:
                 client.ping()
     except (psycopg.Error, redis.RedisError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())

@@ -38,7 +38,8 @@ class Valkey(Server):
     def prepare(self) -> None:
         claim(self.data)
         claim(self.socket.parent)
-        write_private(self.configuration, self._settings())
+        settings = self.settings().items()
+        write_private(self.configuration, "".join(f"{name} {value}\n" for name, value in settings))
 
     def command(self) -> Sequence[str]:
         try:
@@ -55,20 +56,24 @@ class Valkey(Server):
 
     def answers(self) -> bool:
         """Whether PING is answered; while the append-only file is loaded it is not."""
-        with suppress(redis.RedisError, OSError), self._client() as client:
+        with suppress(redis.RedisError, OSError), self.client() as client:
             return bool(client.ping())
         return False
 
-    def _client(self) -> redis.Redis:
-        return redis.Redis.from_url(self.url, socket_timeout=ANSWER_SECONDS, socket_connect_timeout=ANSWER_SECONDS)
+    def client(self) -> redis.Redis:
+        """A client of this server alone, for whoever looks after it."""
+        return redis.Redis.from_url(
+            self.url, decode_responses=True, socket_timeout=ANSWER_SECONDS, socket_connect_timeout=ANSWER_SECONDS
+        )
 
-    def _settings(self) -> str:
-        settings = {
+    def settings(self) -> dict[str, str]:
+        """What it is set to, by the names of its configuration file."""
+        return {
             "port": "0",
-            "unixsocket": _quoted(self.socket),
+            "unixsocket": quoted(self.socket),
             "unixsocketperm": "700",
-            "dir": _quoted(self.data),
-            "pidfile": _quoted(self.pid_file),
+            "dir": quoted(self.data),
+            "pidfile": quoted(self.pid_file),
             # A 202 means on disk; the price was measured and is small (docs/architecture.md).
             "appendonly": "yes",
             "appendfsync": "always",
@@ -79,10 +84,9 @@ class Valkey(Server):
             "set-proc-title": "no",
             "daemonize": "no",
         }
-        return "".join(f"{name} {value}\n" for name, value in settings.items())
 
 
-def _quoted(path: Path) -> str:
+def quoted(path: Path) -> str:
     """A path as Valkey's configuration reads it, spaces and all."""
     escaped = str(path).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from redis.exceptions import RedisError
 
-from notifications import intake
+from notifications import intake, wiring
 from notifications.exceptions import Invalid, Refused
 from scheduler import door
 
@@ -34,6 +34,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401, ARG002 - Django's signature
         """Check, accept, print the id; or one line that names the field and the rule."""
         settings.NOTIFY.require("redis_url")
+        wiring.require_shards()
         try:
             data = json.loads(options["data"])
         except ValueError as error:
