@@ -1,10 +1,11 @@
-"""docker-compose.yml without Docker: each service's own command and environment, beside embedded servers."""
+"""docker-compose*.yml without Docker: each service's own command and environment, beside embedded servers."""
 
 import os
 import re
 import ssl
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,9 +14,8 @@ import yaml
 from notify_project.local.children import PROJECT
 from tests.stack import HOST, Process, Stack, free_port, wait_until
 
-COMPOSE: Final[dict[str, Any]] = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())
-SERVICES: Final[dict[str, dict[str, Any]]] = COMPOSE["services"]
-OURS: Final = [name for name, service in SERVICES.items() if service.get("image") == "notify"]
+# Of these a later file's replaces an earlier one's; other lists grow longer.
+REPLACED: Final = frozenset({"command", "test"})
 CADDY: Final = Path(sys.executable).with_name("caddy")
 SITE: Final = "localhost"
 GIVEN: Final = {
@@ -23,6 +23,21 @@ GIVEN: Final = {
     "POSTGRES_PASSWORD": "p",
     "NOTIFY_SITE": SITE,
 }
+
+
+def merged(*names: str) -> dict[str, Any]:
+    """Compose files as Compose puts them together."""
+    whole: dict[str, Any] = {}
+    for name in names:
+        whole = put_together("", whole, yaml.safe_load((PROJECT / name).read_text()))
+    return whole
+
+
+def put_together(key: str, earlier: Any, later: Any) -> Any:
+    """Two values of one key: mappings are merged, lists grow, and what is not to grow is replaced."""
+    if isinstance(earlier, dict) and isinstance(later, dict):
+        return earlier | {name: put_together(name, earlier.get(name), value) for name, value in later.items()}
+    return earlier + later if isinstance(earlier, list) and key not in REPLACED else later
 
 
 def interpolated(value: str) -> str:
@@ -34,11 +49,17 @@ def interpolated(value: str) -> str:
     )
 
 
+COMPOSE: Final = merged("docker-compose.yml")
+SERVICES: Final[dict[str, dict[str, Any]]] = COMPOSE["services"]
+OURS: Final = [name for name, service in SERVICES.items() if service.get("image") == "notify"]
+
+
 class Containers:
     """The file's services, run from it. What differs from there: addresses, ports, and where /tmp is."""
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: Stack, services: Mapping[str, dict[str, Any]] = SERVICES) -> None:
         self.stack = stack
+        self._services = services
         # The site's, once the proxy runs.
         self.url = ""
         self._ports: dict[str, int] = {}
@@ -46,31 +67,32 @@ class Containers:
 
     def environment(self, service: str, port: int) -> dict[str, str]:
         """The service's environment; a container of it listens on a port of its own."""
-        stated = {name: interpolated(value) for name, value in SERVICES[service].get("environment", {}).items()}
-        differing = {
-            "DATABASE_URL": self.stack.env["DATABASE_URL"],
-            "REDIS_URL": self.stack.env["REDIS_URL"],
+        stated = {name: interpolated(value) for name, value in self._services[service].get("environment", {}).items()}
+        addresses = {name: value for name, value in self.stack.env.items() if name.endswith("_URL")}
+        differing = addresses | {
             "NOTIFY_TRUSTED_PROXIES": HOST,
             "NOTIFY_HEALTH_PORT": str(port),
             "NOTIFY_METRICS_DIR": str(self.stack.folder / f"metrics-{service}"),
-            "NOTIFY_SHARDS": "1",
         }
-        assert {"DATABASE_URL", "REDIS_URL", "NOTIFY_TRUSTED_PROXIES"} <= stated.keys()
-        kept = {name: value for name, value in differing.items() if name in {*stated, "NOTIFY_SHARDS"}}
-        return {"PATH": os.environ["PATH"]} | stated | kept
+        assert {*addresses, "NOTIFY_TRUSTED_PROXIES"} <= stated.keys()
+        return {"PATH": os.environ["PATH"]} | stated | {name: differing[name] for name in stated.keys() & differing}
 
     def start(self, service: str) -> Process:
         """Start one container of a service of ours."""
         port = self._ports[service] = free_port()
-        words = [_here(word, port) for word in SERVICES[service]["command"]]
+        words = [_here(word, port) for word in self._services[service]["command"]]
         assert words[0] == "python"
         process = self.stack.start([sys.executable, *words[1:]], self.environment(service, port))
         self._listening[process.pid] = port
         return process
 
+    def address(self, service: str) -> str:
+        """Where the last started container of a service is asked."""
+        return f"http://{HOST}:{self._ports[service]}"
+
     def wait_healthy(self, service: str, process: Process) -> None:
         """Ask as the file's health check does, until it says yes."""
-        kind, program, *words = SERVICES[service]["healthcheck"]["test"]
+        kind, program, *words = self._services[service]["healthcheck"]["test"]
         assert (kind, program) == ("CMD", "python")
         command = [sys.executable, *(_here(word, self._listening[process.pid]) for word in words)]
 
