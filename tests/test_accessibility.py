@@ -160,6 +160,8 @@ def letter(page: Page) -> None:
     letters(page)
     page.locator(".letter-row").first.click()
     expect(page.get_by_role("dialog")).to_be_visible()
+    # What is said of it comes a moment after the dialog, and takes the focus along.
+    expect(page.get_by_role("dialog").locator(".letter-replay")).to_be_enabled()
 
 
 def processes(page: Page) -> None:

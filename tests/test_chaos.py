@@ -11,18 +11,20 @@ import pytest
 
 from notify_project.local.children import PROJECT
 from tests.chaos import ledger
-from tests.chaos.deployment import RETRY_DELAYS, TARGETS
+from tests.chaos.breaking import BREAKING, SLOTS, Action
 from tests.chaos.facts import Facts, Inbox, Job, Letter, Row
 from tests.chaos.faults import Done
 from tests.chaos.findings import Wrong
+from tests.chaos.layout import RETRY_DELAYS, Layout
 from tests.chaos.ledger import Ledger, Line, What
-from tests.chaos.plan import SERVERS, Action, Kind, Plan
+from tests.chaos.plan import Kind, Plan
 from tests.chaos.report import counts_of, delay_of
 from tests.chaos.verdict import judge, judge_process
 from tests.stack import clean_environment
 
 pytestmark = pytest.mark.one_shard_is_enough
 
+TARGETS = Layout(shards=1).targets
 # A short look; `make chaos` takes the long one, and any seed.
 SEED = 13
 BEGUN = 1_700_000_000.0
@@ -288,8 +290,8 @@ def test_a_plan_of_a_minute_breaks_everything_and_sends_everything() -> None:
     plan = Plan.make(SEED, 60, TARGETS)
     requests = [request for producer in plan.producers for request in producer]
     numbers = [event.number for request in requests for event in request.events]
-    assert {fault.target.rstrip(" 12") for fault in plan.faults} == {target.rstrip(" 12") for target in TARGETS}
-    assert {fault.action for fault in plan.faults if fault.target in SERVERS} == set(Action)
+    assert {fault.target.rstrip(" 12") for fault in plan.faults} == {target.rstrip(" 12") for target in TARGETS.names}
+    assert {fault.action for fault in plan.faults if TARGETS.is_server(fault.target)} == set(BREAKING)
     assert {event.kind for request in requests for event in request.events} == set(Kind)
     assert len(numbers) == len(set(numbers))
     assert {(request.batch, bool(request.key)) for request in requests} == {
@@ -300,6 +302,14 @@ def test_a_plan_of_a_minute_breaks_everything_and_sends_everything() -> None:
     bulks = [bulk for sender in plan.bulks for bulk in sender]
     assert len({bulk.key for bulk in bulks}) == len({bulk.title for bulk in bulks}) == len(bulks) >= 10
     assert {change.what for bulk in bulks for change in bulk.changes} == {"pause", "resume", "rate", "cancel"}
+
+
+def test_a_plan_for_a_cluster_breaks_each_node_and_moves_slots() -> None:
+    targets = Layout(shards=64, cluster=True).targets
+    faults = Plan.make(SEED, 300, targets).faults
+    assert {fault.target for fault in faults} == {*targets.names, SLOTS}
+    assert {fault.action for fault in faults if fault.target in targets.nodes} == set(BREAKING)
+    assert {fault.action for fault in faults if fault.target == SLOTS} == {Action.MOVE}
 
 
 def test_a_ledger_holds_what_was_written_to_it(tmp_path: Path) -> None:

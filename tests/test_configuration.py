@@ -31,6 +31,7 @@ def test_nothing_set_is_the_defaults() -> None:
         ("DEBUG", "true", "debug", True),
         ("DEBUG", "0", "debug", False),
         ("REDIS_URL", "rediss://host:1/2", "redis_url", "rediss://host:1/2"),
+        ("REDIS_URL", "redis+sentinel://:x@a:1,b/main", "redis_url", "redis+sentinel://:x@a:1,b/main"),
         ("DATABASE_URL", " postgres://host/name ", "database_url", "postgres://host/name"),
         ("NOTIFY_LOG_LEVEL", "WARNING", "log_level", "WARNING"),
     ],
@@ -52,6 +53,11 @@ def test_a_variable_is_taken(name: str, value: str, field: str, expected: Any) -
         ("NOTIFY_LOG_FORMAT", "xml"),
         ("DEBUG", "perhaps"),
         ("REDIS_URL", "localhost:6379"),
+        ("REDIS_URL", "redis+cluster://a:1,b:/"),
+        ("REDIS_URL", "redis+cluster://a:1,b:70000"),
+        ("REDIS_URL", "redis+cluster://a:1/3"),
+        ("REDIS_URL", "redis+sentinel://a:1,b:2"),
+        ("CHANNEL_REDIS_URL", "redis+cluster://a:1"),
         ("DATABASE_URL", "sqlite:///db"),
         ("SECRET_KEY", "short"),
     ],
@@ -62,6 +68,15 @@ def test_a_value_that_does_not_fit_is_named_with_what_the_variable_takes(name: s
     assert "\n" not in str(caught.value)
 
 
+def test_a_cluster_needs_another_server_for_live_frames() -> None:
+    cluster = {"REDIS_URL": "redis+cluster://user:hunter2@a:1,b:2"}
+    with pytest.raises(ConfigurationError, match=r"^CHANNEL_REDIS_URL is not set, and live frames") as caught:
+        Configuration.from_environment(cluster)
+    assert "hunter2" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+    Configuration.from_environment(cluster | {"CHANNEL_REDIS_URL": "redis://c"})
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -70,6 +85,7 @@ def test_a_value_that_does_not_fit_is_named_with_what_the_variable_takes(name: s
         ("DATABASE_URL", "postgresql://user:hunter2#x@host/name"),
         ("REDIS_URL", "redis://:hunter2/x@host"),
         ("REDIS_URL", "rediss://:hunter2[x@host"),
+        ("CHANNEL_REDIS_URL", "redis://:hunter2/x@host"),
         ("SECRET_KEY", "hunter2"),
     ],
 )

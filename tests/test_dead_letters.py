@@ -13,7 +13,8 @@ import pytest
 from notifications.stream import keys
 from tests import truth
 from tests.api import Api
-from tests.stack import Process, ServerHandle, Stack, wait_until
+from tests.handles import ServerHandle
+from tests.stack import Process, Stack, wait_until
 
 INVALID = {"fault": {"invalid": True}}
 DEAD, REPLAYING, REPLAYED = range(3)

@@ -10,17 +10,19 @@ from django.core import checks
 from django.core.management import call_command
 from django.utils import timezone
 
-from notifications import events, wiring
+from notifications import events, partitions, wiring
+from notifications.partitions import DAY, Partition
 from notifications.reporting import Reporter
 from notifications.stream import keys
 from notifications.stream.client import Shards, connect
-from notify_project.doctor import configuration, disk, examination, pipeline, postgresql, redis_server
+from notify_project.doctor import configuration, disk, examination, pipeline, postgresql, redis_server, replica
 from notify_project.doctor.disk import Space
 from notify_project.doctor.finding import Finding
 
 pytestmark = pytest.mark.one_shard_is_enough
 
 STRONG = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOP"
+NOW = timezone.now()
 SETTINGS = configuration.Facts(
     secret_key=STRONG,
     debug=False,
@@ -39,10 +41,16 @@ POSTGRESQL = postgresql.Facts(
         "synchronous_commit": "on",
         "max_connections": "100",
         "superuser_reserved_connections": "3",
+        "idle_in_transaction_session_timeout": "5000",
+        "statement_timeout": "30000",
+        "lock_timeout": "0",
     },
     ahead_seconds=0.01,
     unapplied=[],
+    partitions=[Partition("p", partitions.id_at(NOW - DAY), partitions.id_at(NOW + DAY))],
+    now=NOW,
     pool=16,
+    pooled=False,
     webs=2,
     commands=5,
     space=Space(100 * disk.GIB, 50 * disk.GIB),
@@ -63,7 +71,7 @@ REDIS = redis_server.Facts(
     space=None,
 )
 ALIVE = dict.fromkeys(pipeline.KINDS, 1)
-IN_REDIS = pipeline.InRedis(shards=4, alive=ALIVE, beyond=[], elsewhere=0)
+IN_REDIS = pipeline.InRedis(shards=4, fixed=4, alive=ALIVE, beyond=[], elsewhere=0)
 LETTERS = pipeline.Letters(0, None)
 
 
@@ -72,6 +80,7 @@ LETTERS = pipeline.Letters(0, None)
     [
         (configuration.CHECKS, SETTINGS),
         (postgresql.CHECKS, POSTGRESQL),
+        (replica.CHECKS, replica.Facts("ok")),
         (redis_server.CHECKS, REDIS),
         (pipeline.CHECKS, IN_REDIS),
         (pipeline.CHECKS_OF_LETTERS, LETTERS),
@@ -118,12 +127,15 @@ WARNING = checks.Warning("You have forgotten this. And more words.", id="securit
         (postgresql.durability, postgresql_with(fsync="off"), "fail", "fsync off"),
         (postgresql.durability, postgresql_with(full_page_writes="off"), "fail", "full_page_writes off"),
         (postgresql.durability, postgresql_with(synchronous_commit="off"), "fail", "synchronous_commit off"),
+        (postgresql.time_outs, POSTGRESQL._replace(pooled=True), "fail", "not set: lock_timeout"),
         (postgresql.connections, POSTGRESQL._replace(webs=6), "fail", "112 of 97"),
         (postgresql.clock, POSTGRESQL._replace(ahead_seconds=-2.0), "warn", "2.000 s behind"),
         (postgresql.clock, POSTGRESQL._replace(ahead_seconds=61.0), "fail", "ahead of"),
         (postgresql.migrations, POSTGRESQL._replace(unapplied=["dlq.0009_x"]), "fail", "dlq.0009_x"),
+        (postgresql.present, POSTGRESQL._replace(now=NOW + 2 * DAY), "warn", "none is for the present"),
         (postgresql.room, POSTGRESQL._replace(space=Space(100 * disk.GIB, disk.GIB // 2)), "fail", "0.5 of 100.0"),
         (postgresql.room, POSTGRESQL._replace(space=Space(100 * disk.GIB, 9 * disk.GIB)), "warn", "9.0 of 100.0"),
+        (replica.well, replica.Facts("is no replica"), "warn", "is no replica; lists come from the primary"),
         (redis_server.version, REDIS._replace(version="6.2.14"), "fail", "6.2.14"),
         (redis_server.version, REDIS._replace(name="Valkey", version="7.0.1"), "fail", "7.0.1"),
         (redis_server.role, REDIS._replace(role="slave"), "fail", "slave"),

@@ -18,8 +18,9 @@ from notifications.stream import keys
 from notify_project.local.valkey import Valkey
 from tests import truth
 from tests.api import Api
+from tests.handles import ServerHandle
 from tests.proxy import Proxy
-from tests.stack import Process, ServerHandle, Stack, wait_until
+from tests.stack import Process, Stack, wait_until
 from tests.test_faults import producing
 
 # How long servers are away. The longer form, for a report: OUTAGE_SECONDS=60 pytest tests/test_outages.py

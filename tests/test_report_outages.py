@@ -12,7 +12,8 @@ from django.conf import settings
 from notifications import reporting, wiring
 from notifications.reporting import Reporter
 from notify_project.local.valkey import Valkey
-from tests.stack import ServerHandle, wait_until
+from tests.handles import ServerHandle
+from tests.stack import wait_until
 
 pytestmark = pytest.mark.one_shard_is_enough
 

@@ -1,4 +1,4 @@
-"""The command: `python -m tests.chaos [--minutes 10] [--seed 7] [--shards 1] [--report FILE] [--keep]`."""
+"""The command: `python -m tests.chaos [--minutes 10] [--seed 7] [--shards 1] [--cluster] [--report FILE] [--keep]`."""
 
 import os
 import signal

@@ -5,12 +5,16 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import SystemRandom
 
-from tests.chaos.run import Run, plan_of
+from tests.chaos.hosts import HOSTS, Hosts
+from tests.chaos.layout import CLUSTER_SHARDS, Layout
+from tests.chaos.network import Network
+from tests.chaos.run import Run
 
 BROKEN = 1
 INTERRUPTED = 130
@@ -22,7 +26,10 @@ class Options:
 
     minutes: float
     seed: int
-    shards: int
+    shards: int | None
+    cluster: bool
+    hosts: bool
+    accept_replicas: int
     report: Path | None
     keep: bool
 
@@ -34,13 +41,34 @@ class Options:
             description="Send numbered events through a deployment that is killed, stopped and frozen at random; "
             "then compare what was promised with what is there.",
         )
-        shards = int(os.environ.get("NOTIFY_SHARDS") or 1)
         parser.add_argument("--minutes", type=_positive, default=10, help="how long faults go on (%(default)s)")
         parser.add_argument("--seed", type=int, default=SystemRandom().randrange(10_000), help="of the plan (random)")
-        parser.add_argument("--shards", type=int, default=shards, help="of the deployment (%(default)s)")
+        parser.add_argument("--shards", type=int, help=f"of the deployment (1; {CLUSTER_SHARDS} on a cluster)")
+        parser.add_argument(
+            "--cluster", action="store_true", help="three primaries with a replica each, that take over"
+        )
+        parser.add_argument("--hosts", action="store_true", help="the same on three hosts, cut off in turn; needs root")
+        parser.add_argument(
+            "--accept-replicas",
+            type=int,
+            default=1,
+            metavar="N",
+            help="NOTIFY_ACCEPT_REPLICAS of a cluster (%(default)s)",
+        )
         parser.add_argument("--report", type=Path, metavar="FILE", help="the report as JSON; as text beside it, .txt")
         parser.add_argument("--keep", action="store_true", help="keep the ledger and all logs of a good run, too")
         return cls(**vars(parser.parse_args(arguments)))
+
+    @contextmanager
+    def layout(self) -> Iterator[Layout]:
+        """What the run is made of; hosts are there for as long as the block."""
+        given = self.shards or int(os.environ.get("NOTIFY_SHARDS") or 0)
+        if self.hosts:
+            with Network(HOSTS) as network:
+                yield Hosts(given or CLUSTER_SHARDS, True, self.accept_replicas, network=network)
+        else:
+            shards = given or (CLUSTER_SHARDS if self.cluster else 1)
+            yield Layout(shards, self.cluster, self.accept_replicas if self.cluster else 0)
 
 
 def main() -> int:
@@ -50,7 +78,9 @@ def main() -> int:
     say(f"chaos: seed {options.seed}, {options.minutes:g} minutes, in {folder}")
     kept = False
     try:
-        report = Run(folder, plan_of(options.seed, options.minutes * 60), options.shards, say).carry_out()
+        with options.layout() as layout:
+            plan = layout.plan(options.seed, options.minutes * 60)
+            report = Run(folder, plan, layout, say).carry_out()
         kept = report.kept
         report.write(folder / "report.json")
         if options.report:

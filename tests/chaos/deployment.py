@@ -1,57 +1,51 @@
-"""What is broken: two servers and all processes of a deployment, under a supervisor that starts again what ended.
+"""What is broken: the servers and all processes of a deployment, under a supervisor that starts again what ended.
 
 Only what was started here is ever signalled, each through its own handle.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Final, Self
 
 import httpx
 
-from notify_project.local.children import manage
-from tests.chaos.members import Member, Program
-from tests.chaos.plan import GATEWAYS, SERVERS, drawn
-from tests.stack import HOST, Stack, free_port, wait_until, web_command
+from notify_project.local.postgresql import PostgreSQL
+from notify_project.local.standby import Standby
+from tests.chaos.breaking import Action
+from tests.chaos.chance import drawn
+from tests.chaos.layout import REPLICA, Layout
+from tests.chaos.members import Engine, Member, Program
+from tests.chaos.moving import Mover
+from tests.handles import ClusterHandle, ServerHandle
+from tests.stack import Stack, wait_until, web_command
 
 TICK_SECONDS: Final = 0.05
-RETRY_DELAYS: Final = (1, 2, 4)
-SETTINGS: Final = {
-    "NOTIFY_HEARTBEAT_SECONDS": "2",
-    # Short, so that what fails is over when the run is.
-    "NOTIFY_RETRY_DELAYS": ",".join(map(str, RETRY_DELAYS)),
-}
-BACKGROUND: Final = {
-    "worker 1": "worker",
-    "worker 2": "worker",
-    "bulk worker": "bulk_worker",
-    "scheduler": "scheduler",
-    "dlq worker": "dlq_worker",
-}
-WEBS: Final = tuple(f"web {number + 1}" for number in range(GATEWAYS))
-TARGETS: Final = (*WEBS, *BACKGROUND, *SERVERS)
 
 
 class Deployment:
     """All members, in a stack of their own."""
 
-    def __init__(self, stack: Stack, seed: int) -> None:
+    def __init__(self, stack: Stack, layout: Layout, seed: int) -> None:
         random = drawn(seed, "restarts")
         self.stack = stack
-        ports = {name: free_port() for name in WEBS}
-        self.gateways = [f"http://{HOST}:{port}" for port in ports.values()]
-        commands = {name: web_command(port) for name, port in ports.items()}
-        commands |= {name: manage(command) for name, command in BACKGROUND.items()}
-        self._commands = commands
+        self.mover = Mover(stack.cluster, layout.shards, drawn(seed, "moves")) if stack.cluster else None
+        webs = layout.webs()
+        self.gateways = [address.url for address in webs.values()]
+        commands = {name: web_command(address.port, address.host) for name, address in webs.items()}
+        self._commands = {
+            name: layout.placed(name, command) for name, command in {**commands, **layout.background()}.items()
+        }
+        self._layout = layout
         self._random = random
         self.members: dict[str, Member] = {}
 
     def __enter__(self) -> Self:
-        self.members = {
-            "valkey": Member("valkey", self.stack.valkey, self._random),
-            "postgresql": Member("postgresql", self.stack.postgresql, self._random),
-        }
+        servers = servers_of(self.stack)
+        if REPLICA in self._layout.targets.servers:
+            servers[REPLICA] = start_replica(self.stack)
+        engines: Mapping[str, Engine] = {**servers, **self._layout.hosts}
+        self.members = {name: Member(name, engine, self._random) for name, engine in engines.items()}
         try:
             for name, command in self._commands.items():
                 program = Program(command, self.stack.env, self.stack.folder / f"{name.replace(' ', '-')}.log")
@@ -67,6 +61,12 @@ class Deployment:
         self, _type: type[BaseException] | None, _value: BaseException | None, _trace: TracebackType | None
     ) -> None:
         self._end()
+
+    def suffer(self, target: str, action: Action, seconds: float) -> bool:
+        """Break something, for so long; False where it is broken already."""
+        if action is Action.MOVE:
+            return self.mover is not None and self.mover.suffer(action, seconds)
+        return self.members[target].suffer(action, seconds)
 
     def look(self) -> None:
         """Look at everybody once."""
@@ -90,12 +90,28 @@ class Deployment:
 
     def whole(self) -> bool:
         """Whether everything runs and answers."""
-        return all(member.whole for member in self.members.values()) and all(map(is_ready, self.gateways))
+        moved = self.mover is None or self.mover.whole
+        return moved and all(member.whole for member in self.members.values()) and all(map(is_ready, self.gateways))
 
     def _end(self) -> None:
-        """End the processes; the servers are the stack's to stop."""
-        for name in self._commands.keys() & self.members.keys():
+        """End the processes and the replica; the servers are the stack's to stop."""
+        for name in {*self._commands, REPLICA} & self.members.keys():
             self.members[name].end()
+
+
+def servers_of(stack: Stack) -> dict[str, ServerHandle]:
+    """The servers of a stack by name, each of which may break alone."""
+    redis = stack.valkey
+    nodes = redis.by_name() if isinstance(redis, ClusterHandle) else {"valkey": redis}
+    return {**nodes, "postgresql": stack.postgresql}
+
+
+def start_replica(stack: Stack) -> ServerHandle:
+    """A replica of the stack's PostgreSQL, which its processes are told of from now on."""
+    replica = ServerHandle(Standby(stack.folder / "replica", PostgreSQL(stack.folder / "postgresql")))
+    replica.start()
+    stack.env["DATABASE_REPLICA_URL"] = replica.url
+    return replica
 
 
 def is_ready(gateway: str) -> bool:

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import msgspec
 
+from tests.chaos.breaking import Fault
 from tests.chaos.clock import Clock
 from tests.chaos.deployment import Deployment
-from tests.chaos.plan import Fault
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -42,7 +42,7 @@ class Faults:
         while self._waiting and self._waiting[-1].at <= self._clock.now():
             fault = self._waiting.pop()
             at = self._clock.now()
-            done = self._deployment.members[fault.target].suffer(fault.action, fault.seconds)
+            done = self._deployment.suffer(fault.target, fault.action, fault.seconds)
             self.log.append(Done(at, fault.target, fault.action, fault.seconds, done))
 
     def counts(self) -> dict[str, Counter[str]]:

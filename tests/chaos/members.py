@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 from notify_project.local.exceptions import StartError
 from notify_project.local.processes import outcome
-from tests.chaos.plan import Action
+from tests.chaos.breaking import Action
 from tests.stack import Process
 
 RESTART_SECONDS: Final = (0.2, 1.0)
@@ -100,9 +100,11 @@ class Member:
             case Action.STOP:
                 self._engine.terminate()
                 self._asked_at, self._away_seconds = now, seconds
-            case Action.FREEZE:
+            case Action.FREEZE | Action.CUT:
                 self._engine.freeze()
                 self._thaw_at = now + seconds
+            case Action.MOVE:
+                raise ValueError(f"{self.name} cannot be moved")
         return True
 
     def look(self) -> None:

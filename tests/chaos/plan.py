@@ -11,6 +11,10 @@ from itertools import count
 from random import Random
 from typing import Any, Final
 
+from tests.chaos import breaking
+from tests.chaos.breaking import Fault, Targets
+from tests.chaos.chance import drawn, moments
+
 PRODUCERS: Final = 4
 RECIPIENTS: Final = tuple(f"reader-{number}" for number in range(40))
 # The first of them have a client on a socket.
@@ -42,14 +46,6 @@ BULK_CROWD: Final = (*RECIPIENTS, *(f"member-{number}" for number in range(600))
 BULK_RATES: Final = (None, "50/s", "200/s")
 CHANGE_SECONDS: Final = (0.1, 3.0)
 FAILING_BULKS: Final = 0.2
-
-SERVERS: Final = ("valkey", "postgresql")
-FAULT_GAP_SECONDS: Final = (1.0, 6.0)
-SAME_TIME_SHARE: Final = 0.2
-DOUBLE_SHARE: Final = 0.7
-PROCESS_AWAY_SECONDS: Final = (0.1, 2.0)
-SERVER_AWAY_SECONDS: Final = (0.2, 5.0)
-FROZEN_SECONDS: Final = (1.0, 20.0)
 
 
 class Kind(StrEnum):
@@ -85,24 +81,6 @@ SHARES: Final = {
 def type_of(kind: Kind) -> str:
     """The event type that events of a kind have, by which an operator finds them."""
     return f"chaos.{kind}"
-
-
-class Action(StrEnum):
-    """What is done to a process or a server."""
-
-    KILL = "kill"
-    STOP = "stop"
-    FREEZE = "freeze"
-
-
-@dataclass(frozen=True)
-class Fault:
-    """Something breaks. `seconds`: how long it is away, or stands still."""
-
-    at: float
-    target: str
-    action: Action
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -216,7 +194,7 @@ class Plan:
     bulks: tuple[tuple[Bulk, ...], ...]
 
     @classmethod
-    def make(cls, seed: int, seconds: float, targets: tuple[str, ...]) -> "Plan":
+    def make(cls, seed: int, seconds: float, targets: Targets) -> "Plan":
         """The plan of a seed. Each part has random numbers of its own: one may change and the others stay."""
         numbers = count(1)
         producers = [_requests(seed, producer, seconds, numbers) for producer in range(PRODUCERS)]
@@ -229,22 +207,9 @@ class Plan:
             ),
             reads=tuple(_reads(drawn(seed, "reads"), seconds)),
             orders=tuple(_orders(drawn(seed, "orders"), seconds)),
-            faults=tuple(_faults(drawn(seed, "faults"), seconds, targets)),
+            faults=tuple(breaking.planned(drawn(seed, "faults"), seconds, targets)),
             bulks=tuple(tuple(_bulks(seed, sender, seconds)) for sender in range(BULK_SENDERS)),
         )
-
-
-def drawn(seed: int, part: str) -> Random:
-    """The random numbers of one part of a run: the same for the same seed."""
-    return Random(f"{seed} {part}")  # noqa: S311 - to be repeatable is all that is asked of them
-
-
-def moments(random: Random, seconds: float, per_second: float) -> Iterator[float]:
-    """Times at random, as they come in life: so many a second, in no rhythm."""
-    at = random.expovariate(per_second)
-    while at < seconds:
-        yield at
-        at += random.expovariate(per_second)
 
 
 def _requests(seed: int, producer: int, seconds: float, numbers: Iterator[int]) -> list[Request]:
@@ -324,36 +289,3 @@ def _reads(random: Random, seconds: float) -> Iterator[MarkRead]:
 def _orders(random: Random, seconds: float) -> Iterator[Order]:
     for at in moments(random, seconds, ORDERS_PER_SECOND):
         yield Order(at, random.random(), random.random() < 0.5, random.randrange(GATEWAYS))
-
-
-def _faults(random: Random, seconds: float, targets: tuple[str, ...]) -> list[Fault]:
-    """Every action on every target in an order at random, then all of them again; some at the same time."""
-    at, deck, faults = random.uniform(*FAULT_GAP_SECONDS), list[tuple[str, Action]](), list[Fault]()
-    while at < seconds:
-        if not deck:
-            deck = [(target, action) for target in targets for action in Action]
-            random.shuffle(deck)
-        target, action = deck.pop()
-        fault = Fault(at, target, action, _fault_seconds(random, target, action))
-        faults.append(fault)
-        if target in SERVERS and random.random() < DOUBLE_SHARE:
-            faults.append(_in_the_middle_of(random, fault, targets))
-        if random.random() >= SAME_TIME_SHARE:
-            at += random.uniform(*FAULT_GAP_SECONDS)
-    return sorted(faults, key=lambda fault: fault.at)
-
-
-def _in_the_middle_of(random: Random, outage: Fault, targets: tuple[str, ...]) -> Fault:
-    """What holds something that it cannot get rid of just now ends: the hardest time of all."""
-    target = random.choice([target for target in targets if target not in SERVERS])
-    action = random.choice((Action.KILL, Action.STOP))
-    at = outage.at + random.uniform(0.2, 0.9) * outage.seconds
-    return Fault(at, target, action, _fault_seconds(random, target, action))
-
-
-def _fault_seconds(random: Random, target: str, action: Action) -> float:
-    if action is Action.FREEZE:
-        # Short ones are as hard as long ones, and leave more time for others.
-        shortest, longest = FROZEN_SECONDS
-        return shortest + (longest - shortest) * random.random() ** 3
-    return random.uniform(*(SERVER_AWAY_SECONDS if target in SERVERS else PROCESS_AWAY_SECONDS))

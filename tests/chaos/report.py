@@ -36,7 +36,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     seed: int
     minutes: float
-    shards: int
+    layout: str
     wrong: dict[str, int]
     findings: list[str]
     traffic: dict[str, int]
@@ -56,7 +56,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         """All of it, for people."""
         done = sum(map(sum, (counts.values() for counts in self.faults.values())))
         sections = [
-            f"chaos: seed {self.seed}, {self.minutes:g} minutes, {self.shards} shard(s)",
+            f"chaos: seed {self.seed}, {self.minutes:g} minutes, {self.layout}",
             "\n".join([f"{done} faults", *_table(self.faults)]),
             "\n".join(["ended by themselves", *_table(self.ended_by_themselves)]) if self.ended_by_themselves else "",
             "\n".join(["traffic", *_columns(self.traffic)]),

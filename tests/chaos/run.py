@@ -10,14 +10,16 @@ import httpx
 import psycopg
 from redis.exceptions import RedisError
 
+from notify_project.local.exceptions import StartError
 from tests import truth
 from tests.chaos import facts, ledger, report, verdict
 from tests.chaos.clock import Caller, Clock
 from tests.chaos.crowd import Crowd
-from tests.chaos.deployment import SETTINGS, TARGETS, TICK_SECONDS, Deployment
+from tests.chaos.deployment import TICK_SECONDS, Deployment
 from tests.chaos.faults import Faults
+from tests.chaos.layout import Layout
 from tests.chaos.ledger import Ledger
-from tests.chaos.plan import SERVERS, Plan
+from tests.chaos.plan import Plan
 from tests.chaos.report import Report
 from tests.stack import Stack
 
@@ -37,10 +39,10 @@ HEADS: Final = "SELECT recipient, seq FROM notifications_inbox"
 class Run:
     """One run in a folder, which it fills with servers' data, logs and the ledger."""
 
-    def __init__(self, folder: Path, plan: Plan, shards: int, say: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path, plan: Plan, layout: Layout, say: Callable[[str], None]) -> None:
         self._folder = folder
         self._plan = plan
-        self._shards = shards
+        self._layout = layout
         self._say = say
 
     def carry_out(self) -> Report:
@@ -48,8 +50,8 @@ class Run:
         path, servers = self._folder / "ledger.jsonl", self._folder / "stack"
         servers.mkdir()
         with (
-            Stack(servers, shards=self._shards, **SETTINGS) as stack,
-            Deployment(stack, self._plan.seed) as deployment,
+            self._layout.stack(servers) as stack,
+            Deployment(stack, self._layout, self._plan.seed) as deployment,
         ):
             clock = Clock()
             crowd = Crowd(clock, deployment, self._plan, Ledger(path))
@@ -83,11 +85,13 @@ class Run:
         stack = deployment.stack
         conditions: list[tuple[str, Callable[[], bool], float]] = [
             ("not everything runs and answers again", deployment.whole, WHOLE_SECONDS),
+            ("the cluster is not in order", lambda: in_order(stack), WHOLE_SECONDS),
             ("some producers have no answer", crowd.gone, ANSWERED_SECONDS),
             ("not at rest", lambda: not left_over(stack), REST_SECONDS),
         ]
         complaints = [words for words, holds, seconds in conditions if not deployment.watch_until(holds, seconds)]
         crowd.check()
+        complaints += deployment.mover.complaints if deployment.mover else []
         heads = dict(stack.sql(HEADS))
         # Whoever does not get there is told by name in the verdict.
         deployment.watch_until(lambda: crowd.have_seen(heads), SEEN_SECONDS)
@@ -105,12 +109,12 @@ class Run:
         members = deployment.members.values()
         found = verdict.judge(lines, there)
         for member in members:
-            if member.name not in SERVERS:
+            if not self._layout.targets.is_server(member.name):
                 found += verdict.judge_process(member.name, member.slowest_stop, member.endings)
         return Report(
             seed=self._plan.seed,
             minutes=self._plan.seconds / 60,
-            shards=self._shards,
+            layout=str(self._layout),
             wrong=report.counts_of(found),
             findings=report.told(found),
             traffic=dict(sorted(crowd.traffic().items())) | report.outcomes(lines, there),
@@ -127,9 +131,15 @@ class Run:
         )
 
 
-def plan_of(seed: int, seconds: float) -> Plan:
-    """The plan of a seed, with everything there is to break."""
-    return Plan.make(seed, seconds, TARGETS)
+def in_order(stack: Stack) -> bool:
+    """Whether every primary has a replica; where slots that moved left one without, it gets one, as by an operator."""
+    if stack.cluster is None:
+        return True
+    try:
+        stack.cluster.restore_replicas()
+        return stack.cluster.is_in_order()
+    except (LookupError, OSError, StartError, *UNREACHABLE):
+        return False
 
 
 def left_over(stack: Stack) -> list[str]:

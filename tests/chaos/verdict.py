@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from tests.chaos import judged_bulks
-from tests.chaos.deployment import RETRY_DELAYS
 from tests.chaos.facts import Facts, Inbox, Letter, Row
 from tests.chaos.findings import Finding, Wrong
+from tests.chaos.layout import RETRY_DELAYS
 from tests.chaos.ledger import Line, What
 from tests.chaos.plan import Kind
 
