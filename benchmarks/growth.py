@@ -1,6 +1,7 @@
 """What grows: the table, an inbox, the number of workers and shards (see README.md).
 
-python -m benchmarks.growth [tables] [inboxes] [workers] [--rounds 5] [--millions 1 10] [--events 300000] [--json FILE]
+python -m benchmarks.growth [tables] [inboxes] [workers] [--rounds 5] [--millions 1 10] [--days 365] [--events 300000]
+    [--json FILE]
 """
 
 import argparse
@@ -18,7 +19,7 @@ from benchmarks import report
 from benchmarks.figures import Figure, Goal, table, write_json
 from benchmarks.growing.lanes import Lanes
 from benchmarks.growing.readers import readers
-from benchmarks.growing.tables import RECIPIENTS, Table, filled
+from benchmarks.growing.tables import DAYS, PRESENT_MS, RECIPIENTS, Table, filled
 from benchmarks.load import Load
 from benchmarks.measure import Contender, Round, one_round
 from benchmarks.servers import Servers, private_servers
@@ -32,6 +33,8 @@ MILLIONS: Final = (1, 10)
 # large table nearly every event finds such a page at first. Fewer events would be measured in that time alone.
 EVENTS: Final = 300_000
 WARM_UP: Final = 10
+# Longer than a round's load took to be accepted: what comes later is younger.
+ROUND_MS: Final = 60_000
 CREW_EVENTS: Final = 50_000
 CREW_RECIPIENTS: Final = 50_000
 # Workers, shards.
@@ -44,7 +47,11 @@ PARTS: Final = ("tables", "inboxes", "workers")
 
 
 def measure(
-    rounds: int, parts: Sequence[str] = PARTS, millions: Sequence[int] = MILLIONS, events: int = EVENTS
+    rounds: int,
+    parts: Sequence[str] = PARTS,
+    millions: Sequence[int] = MILLIONS,
+    events: int = EVENTS,
+    days: int = DAYS,
 ) -> list[Figure]:
     """The row `growth`. It needs 10 GB of disk for ten million rows, and gives them back."""
     found: list[Figure] = []
@@ -52,7 +59,7 @@ def measure(
         if "workers" in parts:
             found += crews(servers, rounds)
         if {"tables", "inboxes"} & set(parts):
-            tables = [Table(0, servers), *(cleanup.enter_context(filled(servers, size)) for size in millions)]
+            tables = [Table(0, servers), *(cleanup.enter_context(filled(servers, size, days)) for size in millions)]
             if "inboxes" in parts:
                 found += inboxes(tables[-1], rounds)
             if "tables" in parts:
@@ -65,7 +72,8 @@ def drains(tables: Sequence[Table], rounds: int, events: int) -> list[Figure]:
     work = {one.rows: Lanes(one.servers, keeps_rows=bool(one.rows)) for one in tables}
     measured: dict[int, list[Round]] = {one.rows: [] for one in tables}
     for number in range(rounds + 1):
-        load = list(Load(events if number else events // WARM_UP, RECIPIENTS, seed=number + 1))
+        first_ms = PRESENT_MS + number * ROUND_MS
+        load = list(Load(events if number else events // WARM_UP, RECIPIENTS, seed=number + 1, first_ms=first_ms))
         for one in _turned(tables, number):
             work[one.rows].take(load)
             result = one_round(one.servers, work[one.rows], WORKER, events=len(load))
@@ -129,12 +137,13 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)} (all)")
     parser.add_argument("--rounds", type=int, default=5, help="counted rounds (%(default)s)")
     parser.add_argument("--millions", type=int, nargs="+", default=MILLIONS, help="rows in the tables (%(default)s)")
+    parser.add_argument("--days", type=int, default=DAYS, help="that the rows are spread over (%(default)s)")
     parser.add_argument("--events", type=int, default=EVENTS, help="of a drain into a table (%(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything to this file too")
     options = parser.parse_args()
     if wrong := set(options.parts) - set(PARTS):
         parser.error(f"no such part: {', '.join(wrong)}")
-    found = measure(options.rounds, options.parts or PARTS, options.millions, options.events)
+    found = measure(options.rounds, options.parts or PARTS, options.millions, options.events, options.days)
     with private_servers() as servers:
         around = report.surroundings(servers)
     print(table(found, around))

@@ -6,7 +6,6 @@ python -m benchmarks.idle [--rounds 5] [--seconds 60]
 import argparse
 import os
 import shutil
-import subprocess
 import tempfile
 import time
 from collections import defaultdict
@@ -22,6 +21,7 @@ from benchmarks import figures
 from benchmarks.figures import Figure, Goal
 from benchmarks.measure import Spread
 from benchmarks.schedules import HOST, READY_SECONDS, until
+from benchmarks.servers import end
 from notify_project.configuration import Configuration, variable_name
 from notify_project.local.children import PROJECT, kinds, manage
 from notify_project.local.processes import spawn
@@ -31,7 +31,6 @@ NAME: Final = "idle"
 SECONDS: Final = 60
 # What follows a start (mirrors, first comparisons, collections) is over by then.
 SETTLE_SECONDS: Final = 20.0
-STOP_SECONDS: Final = 20.0
 LITTLE: Final = Goal(at_most=3)
 READY: Final = "Notify is running."
 SERVERS: Final = {"postgres": "PostgreSQL", "valkey-server": "Valkey"}
@@ -92,12 +91,7 @@ def running() -> Iterator[psutil.Process]:
         until(lambda: READY in log.read_text(errors="replace"), READY_SECONDS)
         yield psutil.Process(process.pid)
     finally:
-        process.terminate()
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process)
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -6,6 +6,7 @@ that is the starting shot, the same for all, and no consumer's start-up is on th
 """
 
 import random
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,7 +26,8 @@ LANE = keys.lane(SHARD, "live")
 PARKED = f"{LANE}:parked"
 WRITE_SIZE = 500
 PATIENCE_MS = 30_000
-FIRST_MS = 1_700_000_000_000
+# Now: the rows are to be where new ones are.
+FIRST_MS = time.time_ns() // 1_000_000
 EVENTS_PER_MS = 20
 
 TYPES = ("order.shipped", "comment.reply", "invoice.due", "login.new_device", "build.failed")
@@ -41,18 +43,19 @@ class WrongResult(Exception):
 
 @dataclass(frozen=True)
 class Load:
-    """Events for recipients drawn at random, the same ones for the same seed."""
+    """Events for recipients drawn at random, the same ones for the same seed; accepted from `first_ms` on."""
 
     events: int
     recipients: int
     seed: int = 1
+    first_ms: int = FIRST_MS
 
     def __iter__(self) -> Iterator[Event]:
         chance = random.Random(self.seed)
         for number in range(self.events):
             recipient = f"user-{chance.randrange(self.recipients):07d}"
             yield Event(
-                id=_id(chance, number, recipient),
+                id=_id(chance, self.first_ms + number // EVENTS_PER_MS, recipient),
                 recipient=recipient,
                 type=chance.choice(TYPES),
                 title=_excerpt(chance, 20, 50),
@@ -131,9 +134,9 @@ WRONG_INBOXES = """
 """
 
 
-def _id(chance: random.Random, number: int, recipient: str) -> str:
+def _id(chance: random.Random, ms: int, recipient: str) -> str:
     """A UUIDv7 as events.new_id makes it, but from the seed."""
-    value = (FIRST_MS + number // EVENTS_PER_MS) << 80 | 0x7 << 76 | chance.getrandbits(12) << 64
+    value = ms << 80 | 0x7 << 76 | chance.getrandbits(12) << 64
     return str(uuid.UUID(int=value | 0x2 << 62 | chance.getrandbits(46) << 16 | events.route(recipient)))
 
 

@@ -1,20 +1,19 @@
-"""What a run found, as a table for people and as JSON for machines."""
+"""What a run of contenders found, as a table, and what its numbers hang on."""
 
 import os
 import platform
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-import msgspec
 import psutil
 
 from benchmarks.measure import Round, Spread, ratios
 from benchmarks.servers import Servers, sync_seconds
 
-LIBRARIES = ("Django", "psycopg", "redis", "hiredis", "msgspec")
+LIBRARIES = ("Django", "djangorestframework", "granian", "psycopg", "redis", "hiredis", "msgspec")
 
 
 @dataclass(frozen=True)
@@ -70,23 +69,6 @@ def table(found: Sequence[Row], reference: str, around: Mapping[str, Mapping[str
         for topic, values in around.items()
     ]
     return "\n".join(["", *aligned, "", *facts])
-
-
-def write_json(
-    path: Path,
-    found: Sequence[Row],
-    around: Mapping[str, Mapping[str, str]],
-    measured: Mapping[str, Sequence[Round]],
-    options: Mapping[str, int],
-) -> None:
-    """The same, with every single round."""
-    document = {
-        "options": options,
-        "rows": [asdict(row) for row in found],
-        "rounds": {name: [asdict(one) for one in rounds] for name, rounds in measured.items()},
-        **around,
-    }
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
 
 
 def _cells(row: Row) -> list[str]:

@@ -25,7 +25,7 @@ from notify_project.local.valkey import Valkey
 
 SECRET_KEY = "a-secret-for-benchmarks-and-nothing-else"
 REDIS_SECONDS = 30.0
-STOP_SECONDS = 10.0
+STOP_SECONDS = 20.0
 TAIL_LINES = 20
 SYNC_PROBES = 200
 
@@ -35,6 +35,7 @@ POSTGRESQL_SETTINGS = (
     "full_page_writes",
     "wal_sync_method",
     "wal_compression",
+    "max_wal_size",
     "shared_buffers",
     "jit",
 )
@@ -106,12 +107,17 @@ def consumer(servers: Servers, name: str, command: Sequence[str]) -> "Iterator[s
         print("\n".join(log.read_text(errors="replace").splitlines()[-TAIL_LINES:]), file=sys.stderr)
         raise
     finally:
-        process.terminate()
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process)
+
+
+def end(process: "subprocess.Popen[bytes]") -> None:
+    """Ask a process to end, and see to it."""
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def sync_seconds(folder: Path) -> float:

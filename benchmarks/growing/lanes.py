@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from benchmarks.load import FIRST_MS, PATIENCE_MS, WRITE_SIZE, WrongResult
+from benchmarks.load import PATIENCE_MS, WRITE_SIZE, WrongResult
 from benchmarks.servers import Servers
 from notifications.events import Event
 from notifications.stream import keys
@@ -10,9 +10,7 @@ from notifications.stream.client import Shards
 from notifications.stream.clock import ServerClock
 from notifications.stream.writer import Writer
 
-# The load's rows are younger than all that a table held before (tables.py).
-FIRST_ID = f"{FIRST_MS:012x}" + 20 * "0"
-
+# A load's rows are younger than all that a table held before.
 LOADED_ROWS = "SELECT count(*) FROM notifications_notification WHERE id >= %s"
 
 # Of the load's recipients: inboxes whose count, or whose row of sequence numbers 1, 2, 3 …, is not that of their rows.
@@ -39,7 +37,6 @@ class Lanes:
         self._keeps_rows = keeps_rows
         self._lanes = [keys.lane(shard, "live") for shard in self._shards.each()]
         self._load: list[Event] = []
-        self._rows_before = 0
 
     def take(self, load: list[Event]) -> None:
         """The events of the next rounds. A table that keeps its rows takes none twice."""
@@ -50,7 +47,8 @@ class Lanes:
         if not self._keeps_rows:
             self._servers.database.execute("TRUNCATE notifications_notification, notifications_inbox")
         self._servers.valkey.flushall()
-        self._rows_before = self._loaded_rows()
+        if self._loaded_rows():
+            raise WrongResult("the table has rows that are as young as the load's")
         writer = Writer(
             self._shards,
             # Of all shards together.
@@ -84,7 +82,7 @@ class Lanes:
         valkey = self._servers.valkey
         recipients = list({event.recipient for event in self._load})
         found = {
-            "rows": self._loaded_rows() - self._rows_before,
+            "rows": self._loaded_rows(),
             "counted": sum(int(valkey.hget(keys.counters(shard), "stored") or 0) for shard in self._shards.each()),
             "wrong inboxes": self._number(WRONG_INBOXES, [recipients]),
             "stream": self.left(),
@@ -96,7 +94,7 @@ class Lanes:
             raise WrongResult(f"expected {expected}, found {found}")
 
     def _loaded_rows(self) -> int:
-        return self._number(LOADED_ROWS, [FIRST_ID])
+        return self._number(LOADED_ROWS, [min(event.id for event in self._load)])
 
     def _number(self, query: str, values: Sequence[object]) -> int:
         row = self._servers.database.execute(query, values).fetchone()
