@@ -28,9 +28,11 @@ BULK = keys.lane(0, "bulk").encode()
 
 
 @pytest.fixture
-def start() -> Iterator[Start]:
+def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     """Start to tell; ends with the test."""
     started: list[Reporter] = []
+    # A process tells once in its life. This one has run other tests' workers, whose events nobody told of yet.
+    monkeypatch.setattr(reporting, "_tally", reporting._Tally())
 
     def begin(name: str = "w", **details: object) -> Reporter:
         reporter = Reporter("worker", name, **details)  # type: ignore[arg-type]
