@@ -23,8 +23,8 @@ class Planner:
 
     def __init__(self, schedules: Schedules) -> None:
         self._schedules = schedules
-        self._retries = Agenda(schedules.shards, keys.delayed)
-        self._due = Agenda(schedules.shards, keys.scheduled)
+        self._retries = Agenda(schedules.shards, keys.delayed, timed=True)
+        self._due = Agenda(schedules.shards, keys.scheduled, timed=True)
 
     def step(self) -> None:
         """Fire what is due, retries and schedules; then sleep until the next is, or until the next look."""
@@ -39,8 +39,8 @@ class Planner:
             reporting.handled(moved.events + due.fired + stepped)
             count(due)
             log.debug("scheduler.moved", retries=moved.events, fired=due.fired, recurring=stepped)
-        waits = [wait for wait in (moved.next_in_ms, due.next_in_ms) if wait is not None]
-        process.pause(_sleep_seconds(min(waits, default=None)))
+        waits = (self._retries.next_in_seconds(), self._due.next_in_seconds())
+        process.pause(min(*waits, LONGEST_SLEEP_SECONDS))
 
     def beat(self) -> None:
         """Nothing is held."""
@@ -70,9 +70,3 @@ def _following(kept: Kept, now_ms: int) -> Step:
         # Whatever it is, it is this one's: the others fire.
         log.exception("scheduler.put_off", id=kept.id, seconds=PUT_OFF_MS // 1000)
         return Step(kept, kept._replace(revision=kept.revision + 1, due_ms=now_ms + PUT_OFF_MS))
-
-
-def _sleep_seconds(next_in_ms: int | None) -> float:
-    if next_in_ms is None:
-        return LONGEST_SLEEP_SECONDS
-    return min(next_in_ms / 1000, LONGEST_SLEEP_SECONDS)

@@ -30,7 +30,7 @@ class Recorder:
 
     def __init__(self, schedules: Schedules) -> None:
         self._schedules = schedules
-        self._changed = Agenda(schedules.shards, keys.changes)
+        self._changed = Agenda(schedules.shards, keys.changes, timed=False)
         self._comparison: Comparison | None = None
         # At start, after an outage (a server that failed over may lack the newest), and now and then.
         self._to_compare = True

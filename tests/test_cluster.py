@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
 
 from notifications import events
 from notifications.events import Event
@@ -146,7 +146,7 @@ def test_a_scheduler_asks_the_shards_that_ring_or_are_due_and_no_others(
 ) -> None:
     monkeypatch.setattr(bells, "LOOK_SECONDS", 3600.0)
     schedules = Schedules(shards, ServerClock(shards.client), patience_ms=900)
-    due, changed = Agenda(shards, keys.scheduled), Agenda(shards, keys.changes)
+    due, changed = Agenda(shards, keys.scheduled, timed=True), Agenda(shards, keys.changes, timed=False)
     quiet = time.monotonic() + 0.5
     while time.monotonic() < quiet:
         assert not schedules.fire(due).fired
@@ -214,6 +214,22 @@ def test_a_node_that_is_gone_stops_its_own_shards_and_no_others(
     wanted = {event.id for event in on(shards, lost, held)}
     take_until(wanted.issubset, lambda: taken(reader), lambda: _claimed(reader))
     writer.add(on(shards, lost, batch))
+
+
+def test_a_node_that_does_not_know_who_serves_a_slot_is_not_believed_while_another_knows(
+    shards: Shards, nodes: Cluster
+) -> None:
+    cluster: Any = shards.client
+    slot = slot_of(keys.counters(0))
+    owner = nodes.owner(slot)
+    ignorant = next(node for node in nodes.nodes if node is not owner)
+    for _ in range(20):
+        # The others tell it again within a second or so.
+        with suppress(ResponseError):
+            ignorant.ask("CLUSTER", "DELSLOTS", slot)
+        cluster.nodes.refresh(cluster.nodes.version)
+        assert cluster.nodes.serving(slot) is not None
+    wait_until(lambda: ignorant.knows(3))
 
 
 def test_nobody_waits_for_a_node_that_stands_still_but_the_first(

@@ -147,6 +147,7 @@ WARNING = checks.Warning("You have forgotten this. And more words.", id="securit
         (redis_server.memory, REDIS._replace(used_bytes=4 * disk.GIB), "warn", "4096 MiB used of 4096"),
         (redis_server.last_write, REDIS._replace(last_write_failed=True), "fail", "last write failed"),
         (redis_server.clock, REDIS._replace(ahead_seconds=2.0), "warn", "ahead of"),
+        (redis_server.replicas, REDIS._replace(place="10.0.0.1:7000"), "warn", "none"),
         (pipeline.processes, IN_REDIS._replace(alive={"web": 2}), "fail", "without a worker, Notify stores nothing"),
         (pipeline.shards, IN_REDIS._replace(beyond=[5]), "fail", "holds something in 5"),
         (pipeline.shards, IN_REDIS._replace(elsewhere=3), "fail", "3 of the events"),

@@ -34,7 +34,7 @@ from tests.test_schedules import stack as stack  # noqa: PLC0414 - a fixture
 DAY_MS = 24 * 3600 * 1000
 ONCE, RECURRING = 800, 200
 # Longer than a loaded machine takes to plan and record them all.
-AHEAD_MS = 8000
+AHEAD_MS = 15_000
 
 
 @pytest.fixture(autouse=True)
@@ -169,7 +169,7 @@ def test_a_redis_as_it_was_earlier_gets_back_what_was_cancelled_and_edited_since
     """An old backup, or a fail-over to a replica that was behind; of which the log may hold what is recorded by now."""
     name = f"older-{with_log}"
     with Api(stack) as api:
-        due_ms = schedules.now_ms() + 6000
+        due_ms = schedules.now_ms() + AHEAD_MS
         planned = plan_many(schedules, name, [due_ms] * 3)
         cancelled, edited, _ = planned
         older, log = schedules.look_many(planned), log_of(schedules)

@@ -1,38 +1,43 @@
 """Which shards there is something to do in now, where that is a matter of time: none is asked in vain.
 
-On one server, each is asked each time. In a cluster, where each would be a question of its own, a shard is asked when
-what waits in it is due, when its bell rang (something is due before that now), and now and then.
+On one server, one question tells it of all shards. In a cluster, where each would be a question of its own, a shard is
+asked when what waits in it is due, when its bell rang (something is due before that now), and now and then.
 """
 
 import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from notifications.stream import bells
+from notifications.stream import bells, scripts
 from notifications.stream.client import Shards
 
 # A shard whose node is away.
 AWAY_MS: Final = 250
 
+NOW: Final = float("-inf")
+NEVER: Final = float("inf")
+
 
 class Agenda:
     """The shards, by when they are to be looked at next."""
 
-    def __init__(self, shards: Shards, name_of: Callable[[int], str]) -> None:
-        """`name_of`: the key of a shard that rings."""
+    def __init__(self, shards: Shards, name_of: Callable[[int], str], *, timed: bool) -> None:
+        """`name_of`: the key of a shard that rings. `timed`: it is a ZSET whose scores are times, Unix ms."""
+        self._client = shards.client
         self._shard_of = {name_of(shard).encode(): shard for shard in shards.each()}
         self._bells = bells.for_streams(shards.client, self._shard_of)
-        self._due = dict.fromkeys(shards.each(), float("-inf"))
+        self._timed = timed
+        self._due = dict.fromkeys(shards.each(), NOW)
 
     def begin(self) -> list[int]:
         """The shards to look at now. Nothing waits in them, unless that is noted again. Raises RedisError."""
         if self._bells is None:
-            return list(self._due)
-        for name in self._bells.take(self._shard_of):
-            self._due[self._shard_of[name]] = float("-inf")
+            self._ask()
+        else:
+            self._due |= dict.fromkeys((self._shard_of[name] for name in self._bells.take(self._shard_of)), NOW)
         present = time.monotonic()
         chosen = [shard for shard, due in self._due.items() if due <= present]
-        self._due |= dict.fromkeys(chosen, float("inf"))
+        self._due |= dict.fromkeys(chosen, NEVER)
         return chosen
 
     def note(self, shard: int, next_in_ms: int) -> None:
@@ -43,3 +48,18 @@ class Agenda:
         """Whatever was to be done in these was not."""
         for shard in shards:
             self.note(shard, 0)
+
+    def next_in_seconds(self) -> float:
+        """When there will be something to do, as far as is known; infinite where nothing waits."""
+        return max(0.0, min(self._due.values()) - time.monotonic())
+
+    def _ask(self) -> None:
+        """Ask the one server. One shard needs no question before the look itself."""
+        if not self._timed or len(self._due) == 1:
+            self._due |= dict.fromkeys(self._due, NOW)
+            return
+        waits: list[int] = scripts.run(self._client, "waiting", list(self._shard_of), [])
+        for shard, next_in_ms in enumerate(waits):
+            self.note(shard, next_in_ms)
+            if next_in_ms < 0:
+                self._due[shard] = NEVER

@@ -182,26 +182,28 @@ class Nodes:
     def _asked(self) -> tuple[Place, Any]:
         """Who serves what, as the first says who is in touch with most of the others. Raises NodeAway.
 
-        One that is cut off from them knows only how it was; it is believed where nobody else answers.
+        One that is cut off from them knows only how it was, and one may not have heard yet who serves some slots: it is
+        believed where nobody knows better.
         """
         away = {node.place for node in self._away}
         places = list(dict.fromkeys([*self._known, *self.seeds]))
         random.shuffle(places)
         error: Exception | None = None
-        doubtful: tuple[Place, Any] | None = None
+        doubts: list[tuple[bool, int, tuple[Place, Any]]] = []
         for place in sorted(places, key=away.__contains__):
             try:
                 with self._asking(place) as client:
                     told = place, client.execute_command("CLUSTER SLOTS")
-                    if client.execute_command("CLUSTER INFO").get("cluster_state") == "ok":
-                        return told
+                    is_in_touch = client.execute_command("CLUSTER INFO").get("cluster_state") == "ok"
             except (RedisError, OSError) as failure:
                 error = failure
-            else:
-                doubtful = doubtful or told
-        if doubtful is None:
+                continue
+            if is_in_touch and _covered(told) == REDIS_CLUSTER_HASH_SLOTS:
+                return told
+            doubts.append((is_in_touch, _covered(told), told))
+        if not doubts:
             raise NodeAway(f"no node of the cluster answers: {error}")
-        return doubtful
+        return max(doubts, key=lambda doubt: doubt[:2])[2]
 
     def primaries_known(self) -> Sequence[Node]:
         """The same as they were told last; none before the first question."""
@@ -228,6 +230,11 @@ class Nodes:
                 self._table = table
                 self._changed()
             self._away.intersection_update(self.primaries_known())
+
+
+def _covered(told: tuple[Place, Any]) -> int:
+    """How many slots somebody serves, as a node told it."""
+    return sum(last + 1 - first for first, last, *_ in told[1])
 
 
 def _text(value: bytes | str | None) -> str:

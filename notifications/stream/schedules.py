@@ -258,11 +258,12 @@ class Schedules:
     def await_changes(self, block_ms: int) -> bool:
         """Whether there may be changes that are not recorded yet. Waits for one, `block_ms` at most.
 
-        Several shards may be at several servers, which cannot be waited for together: then the answer is always yes.
+        The nodes of a cluster cannot be waited for together: then the answer is always yes.
         """
-        if self._shards.count > 1:
+        if not self._shards.is_one_server:
             return True
-        return bool(self._shards.client.xread({keys.changes(0): "0"}, count=1, block=block_ms))
+        streams: Any = dict.fromkeys(map(keys.changes, self._shards.each()), "0")
+        return bool(self._shards.client.xread(streams, count=1, block=block_ms))
 
     def recorded(self, shard: int, changes: Sequence[Change], over: Iterable[str]) -> None:
         """Forget changes, and schedules that are over by them: PostgreSQL has both."""

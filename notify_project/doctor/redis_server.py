@@ -139,12 +139,13 @@ def coverage(facts: Facts) -> Finding | None:
 
 
 def replicas(facts: Facts) -> Finding | None:
-    """Without as many as a 202 waits for, there is none."""
-    wanted = settings.NOTIFY.accept_replicas
+    """Without as many as a 202 waits for, there is none. A node of a cluster without any takes its slots with it."""
+    wanted, check = settings.NOTIFY.accept_replicas, f"{facts.called}'s replicas"
     if not wanted:
-        return None
+        mend = "add one: while this node is away nothing else serves its slots, and what it alone has may be lost"
+        return Finding("warn", check, "none", mend) if facts.place and not facts.replicas else None
     mend = "add replicas, or lower NOTIFY_ACCEPT_REPLICAS: with fewer, nothing is accepted"
-    return judged(f"{facts.called}'s replicas", good=facts.replicas >= wanted, detail=str(facts.replicas), mend=mend)
+    return judged(check, good=facts.replicas >= wanted, detail=str(facts.replicas), mend=mend)
 
 
 def _setting(facts: Facts, name: str, wanted: str, mend: str) -> Finding:

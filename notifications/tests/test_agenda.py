@@ -1,0 +1,49 @@
+"""Of many shards, a scheduler asks only those where something is due."""
+
+import math
+import time
+
+import pytest
+
+from notifications.stream import keys
+from notifications.stream.agenda import Agenda
+from notifications.stream.client import Shards
+
+# Many shards of one server; a cluster's are in tests/test_cluster.py.
+pytestmark = pytest.mark.one_shard_is_enough
+
+
+def due_in(shards: Shards, shard: int, milliseconds: int) -> None:
+    """Let something wait in a shard."""
+    shards.client.zadd(keys.scheduled(shard), {"an id": int(time.time() * 1000) + milliseconds})
+
+
+def test_one_question_tells_where_something_is_due_and_when_it_will_be(shards: Shards) -> None:
+    many = Shards(shards.client, 64)
+    agenda = Agenda(many, keys.scheduled, timed=True)
+    assert agenda.begin() == []
+    assert agenda.next_in_seconds() == math.inf
+    due_in(many, 5, -1000)
+    due_in(many, 7, 60_000)
+    due_in(many, 9, 90_000)
+    assert agenda.begin() == [5]
+    assert 50 < agenda.next_in_seconds() <= 60
+    # Nobody did anything there: the next question finds it again.
+    assert agenda.begin() == [5]
+
+
+def test_what_is_noted_is_waited_for_even_while_others_are_looked_at(shards: Shards) -> None:
+    agenda = Agenda(Shards(shards.client, 64), keys.scheduled, timed=True)
+    assert agenda.begin() == []
+    agenda.note(3, 30_000)
+    agenda.note(4, 10_000)
+    assert 5 < agenda.next_in_seconds() <= 10
+    agenda.again([3])
+    assert agenda.next_in_seconds() == 0
+
+
+def test_one_shard_needs_no_question(shards: Shards) -> None:
+    agenda = Agenda(Shards(shards.client, 1), keys.scheduled, timed=True)
+    assert agenda.begin() == [0]
+    assert agenda.begin() == [0]
+    assert agenda.next_in_seconds() == math.inf
