@@ -138,7 +138,7 @@ def test_what_is_due_while_redis_is_restarted_and_while_it_stands_still_fires_af
     with schedulers(stack, 2) as running:
         before = fired(stack)
         due_ms = schedules.now_ms() + 1500
-        planned = plan_many(schedules, "restarted", (due_ms + 10 * number for number in range(500)))
+        planned = plan_many(schedules, "restarted", (due_ms + 30 * number for number in range(500)))
         wait_until(lambda: fired(stack) > before + 50, message="nothing fires")
         stack.valkey.kill()
         stack.valkey.start()

@@ -180,7 +180,7 @@ def patch(api: Api, schedule_id: str, **fields: Any) -> httpx.Response:
     return api._client.patch(f"/api/schedule/{schedule_id}", json=fields)
 
 
-def test_3000_due_in_the_same_second_fire_once_each_though_a_scheduler_is_killed(
+def test_3000_due_within_seconds_fire_once_each_though_a_scheduler_is_killed(
     stack: Stack, schedules: Schedules
 ) -> None:
     before = fired(stack)
@@ -188,7 +188,7 @@ def test_3000_due_in_the_same_second_fire_once_each_though_a_scheduler_is_killed
         for number in range(RECIPIENTS):
             api.get(f"/api/recipients/storm-{number}/unread")
         due_ms = schedules.now_ms() + 12_000
-        planned = plan_many(schedules, "storm", (due_ms + number % 1000 for number in range(3000)))
+        planned = plan_many(schedules, "storm", (due_ms + number % 5000 for number in range(3000)))
         assert schedules.now_ms() < due_ms, "planning took too long for this to show anything"
         wait_until(lambda: fired(stack) > before + 500, message="nothing fires")
         doomed.kill()
