@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from notify_project.local.children import PROJECT
 from tests.chaos import ledger
@@ -16,9 +17,9 @@ from tests.chaos.facts import Facts, Inbox, Job, Letter, Row
 from tests.chaos.faults import Done
 from tests.chaos.findings import Wrong
 from tests.chaos.layout import RETRY_DELAYS, Layout
-from tests.chaos.ledger import Ledger, Line, What
+from tests.chaos.ledger import LATER, Ledger, Line, What
 from tests.chaos.plan import Kind, Plan
-from tests.chaos.report import counts_of, delay_of
+from tests.chaos.report import counts_of, delay_of, silence_of
 from tests.chaos.verdict import judge, judge_process
 from tests.stack import clean_environment
 
@@ -279,6 +280,14 @@ def test_delays_are_counted_from_the_first_202_and_name_what_was_broken_meanwhil
     assert delay is not None
     assert (delay.events, delay.p50, delay.worst, delay.number) == (2, 3.0, 3.0, 3)
     assert delay.meanwhile == [str(faults[0])]
+
+
+def test_the_longest_time_without_a_202_is_counted_from_the_beginning_to_the_end() -> None:
+    lines = [structs.replace(line(1), when=BEGUN + at) for at in (1, 2, 9, 10)]
+    lines.append(structs.replace(line(1, detail=LATER), when=BEGUN + 5))
+    assert silence_of(lines, BEGUN, 11) == 7
+    assert silence_of(lines, BEGUN, 18) == 8
+    assert silence_of([], BEGUN, 5) == 5
 
 
 def test_a_seed_is_a_plan() -> None:

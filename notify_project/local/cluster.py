@@ -54,8 +54,6 @@ class Node(Valkey):
             "cluster-require-full-coverage": "no",
             # A replica takes over however long it has not heard of its primary: it is all there is.
             "cluster-replica-validity-factor": "0",
-            # A replica stays where it was put.
-            "cluster-allow-replica-migration": "no",
             "repl-diskless-sync-delay": "0",
             "repl-ping-replica-period": "1",
         }

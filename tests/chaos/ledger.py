@@ -5,8 +5,12 @@ import threading
 from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
+from typing import Final
 
 import msgspec
+
+# The detail of what was accepted for later: `when` is not when that was, but when it is due.
+LATER: Final = "for later"
 
 
 class What(StrEnum):

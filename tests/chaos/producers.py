@@ -11,7 +11,7 @@ from typing import Any, Final
 import httpx
 
 from tests.chaos.clock import Caller, Clock, Part
-from tests.chaos.ledger import Ledger, Line, What
+from tests.chaos.ledger import LATER, Ledger, Line, What
 from tests.chaos.plan import Request
 
 PAUSE_SECONDS: Final = 0.5
@@ -100,7 +100,7 @@ class Producer(Part):
     def _accepted(self, attempt: Attempt, answer: httpx.Response) -> None:
         document = answer.json()
         results = document["results"] if attempt.request.batch else [document]
-        self._note(attempt.request, What.ACCEPTED, "", results)
+        self._note(attempt.request, What.ACCEPTED, "" if attempt.request.delay is None else LATER, results)
         self.counts["replayed answers"] += "Idempotency-Replayed" in answer.headers
         self.counts["events accepted"] += 0 if attempt.answered else len(results)
         again = None if attempt.answered else attempt.request.again

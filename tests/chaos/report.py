@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +13,7 @@ import msgspec
 from tests.chaos.facts import Facts, Row
 from tests.chaos.faults import Done
 from tests.chaos.findings import Finding, Wrong
-from tests.chaos.ledger import Line, What
+from tests.chaos.ledger import LATER, Line, What
 from tests.chaos.plan import Kind
 
 SHOWN_FINDINGS: Final = 100
@@ -32,7 +33,10 @@ class Delay(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """A run. `wrong` counts findings of each kind, all of them 0 in a good run."""
+    """A run. `wrong` counts findings of each kind, all of them 0 in a good run.
+
+    `silence`: the longest time without a 202, in seconds. Nothing is lost where nothing is accepted.
+    """
 
     seed: int
     minutes: float
@@ -41,6 +45,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     findings: list[str]
     traffic: dict[str, int]
     sockets: dict[str, int]
+    silence: float
     delay: Delay | None
     slowest_stops: dict[str, float]
     faults: dict[str, dict[str, int]]
@@ -61,6 +66,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             "\n".join(["ended by themselves", *_table(self.ended_by_themselves)]) if self.ended_by_themselves else "",
             "\n".join(["traffic", *_columns(self.traffic)]),
             "\n".join(["sockets", *_columns(self.sockets)]),
+            f"longest time without a 202: {self.silence:.1f} s",
             self._timing(),
             self._stops(),
             "\n".join(["verdict", *_columns(self.wrong)]),
@@ -119,6 +125,13 @@ def outcomes(lines: Sequence[Line], there: Facts) -> dict[str, int]:
         **{f"events {what}, and there": len(numbers & stored) for what, numbers in unsure.items()},
         **dict(sorted(by_reason.items())),
     }
+
+
+def silence_of(lines: Iterable[Line], begun: float, seconds: float) -> float:
+    """The longest time without a 202, of a run that `begun` (Unix time) and lasted so many seconds; in seconds."""
+    now = [line.when for line in lines if line.what is What.ACCEPTED and line.detail != LATER]
+    times = sorted(when for when in now if begun < when < begun + seconds)
+    return max(later - sooner for sooner, later in pairwise([begun, *times, begun + seconds]))
 
 
 def delay_of(lines: Iterable[Line], rows: Iterable[Row], begun: float, faults: Sequence[Done]) -> Delay | None:

@@ -123,6 +123,7 @@ class Run:
                 "connection attempts": sum(follower.connections + 1 for follower in crowd.followers.values()),
                 "notifications": sum(len(seen) for seen in there.seen.values()),
             },
+            silence=report.silence_of(lines, clock.begun_unix, self._plan.seconds),
             delay=report.delay_of(lines, there.rows, clock.begun_unix, faults.log),
             slowest_stops={member.name: member.slowest_stop for member in members if member.slowest_stop},
             faults={target: dict(counts) for target, counts in faults.counts().items()},
