@@ -39,6 +39,8 @@ end
 -- A chunk that went a little late does not make the next one later: what was missed of the rate is caught up, as far as
 -- two tenths of a second go.
 local LATENESS, RECUT = 200000, 50
+-- No chunk is cut to less than this where there are many shards (bulk/lists.py), however little of the rate is a shard's.
+local LEAST = 2
 local limit, length = tonumber(ARGV[3]), redis.call('XLEN', lane)
 local fanned, chunks, wait = 0, 0, 0
 for i = 6, #ARGV, 2 do
@@ -55,7 +57,7 @@ for i = 6, #ARGV, 2 do
       wait = math.ceil((due - now) / 1000)
       break
     end
-    if tonumber(ARGV[i + 1]) > math.max(1, rate) then
+    if tonumber(ARGV[i + 1]) > math.max(LEAST, rate) then
       -- Cut for another rate, before the dial was turned. Who cut it learns of that in a moment.
       wait = RECUT
       break
