@@ -190,7 +190,7 @@ def _channel_host() -> dict[str, Any]:
     tls = {"ssl": True} if options.pop("connection_class", None) else {}
     return {
         "sentinels": list(address.places),
-        "sentinel_kwargs": {"socket_timeout": SENTINEL_TIMEOUT_SECONDS, **tls},
+        "sentinel_kwargs": {"socket_timeout": SENTINEL_TIMEOUT_SECONDS, **address.asking, **tls},
         "master_name": address.service,
         **options,
         **tls,

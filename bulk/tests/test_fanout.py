@@ -368,7 +368,7 @@ def test_a_job_with_a_rate_goes_in_small_steps_and_no_faster() -> None:
     # Two seconds, less the first step and what may be caught up of a late one.
     shards = wiring.shards().count
     least = 1.4 if shards < MANY_SHARDS else 1.0
-    assert least < time.monotonic() - began < 6 + shards / 8
+    assert least < time.monotonic() - began < 30 + shards / 8
     assert lanes.of(job) == sorted(crowd(400))
 
 

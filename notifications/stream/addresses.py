@@ -11,6 +11,7 @@ Kind = Literal["server", "cluster", "sentinel"]
 
 CLUSTER_PORT: Final = 6379
 SENTINEL_PORT: Final = 26379
+CREDENTIALS: Final = ("username", "password")
 SCHEMES: Final = re.compile(r"^(redis|rediss|unix|rediss?\+(cluster|sentinel))://")
 SERVICE: Final = re.compile(r"^/[A-Za-z0-9._-]+$")
 HOST: Final = re.compile(r"^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(\d{1,5}))?$")
@@ -28,13 +29,17 @@ class Place(NamedTuple):
 
 
 class Address(NamedTuple):
-    """What a URL says. `options` are a connection's, by redis-py's names; `url` is what one server is reached by."""
+    """What a URL says. `options` are a connection's, by redis-py's names; `url` is what one server is reached by.
+
+    `asking`: the same of a connection to a Sentinel, beyond what it has in common with one to its primary.
+    """
 
     kind: Kind
     url: str
     places: tuple[Place, ...] = ()
     service: str = ""
     options: Mapping[str, Any] = {}
+    asking: Mapping[str, Any] = {}
 
 
 def parse(url: str) -> Address:
@@ -64,7 +69,9 @@ def _sentinel(scheme: str, url: str) -> Address:
     path = urlsplit(url).path
     if not SERVICE.match(path):
         raise AddressError("a service's name follows the Sentinels: redis+sentinel://host:port,host:port/service")
-    return Address("sentinel", url, _places(url, SENTINEL_PORT), path[1:], _options(scheme, url))
+    options = _options(scheme, url)
+    asking = {name: options.pop(f"sentinel_{name}") for name in CREDENTIALS if f"sentinel_{name}" in options}
+    return Address("sentinel", url, _places(url, SENTINEL_PORT), path[1:], options, asking)
 
 
 def _places(url: str, default_port: int) -> tuple[Place, ...]:

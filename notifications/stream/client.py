@@ -58,7 +58,7 @@ def connect(
 
 
 def _primary(address: Address, options: dict[str, Any]) -> redis.Redis:
-    """The service's primary, which the Sentinels are asked for with each new connection, without a password."""
+    """The service's primary, which the Sentinels are asked for with each new connection."""
     patience = {
         "socket_timeout": SENTINEL_TIMEOUT_SECONDS,
         "socket_connect_timeout": SENTINEL_TIMEOUT_SECONDS,
@@ -67,7 +67,7 @@ def _primary(address: Address, options: dict[str, Any]) -> redis.Redis:
     tls = {name: value for name, value in address.options.items() if name.startswith("ssl")}
     if connection_class := options.pop("connection_class", None):
         tls["ssl"] = options["ssl"] = issubclass(connection_class, redis.SSLConnection)
-    sentinels: Any = Sentinel(address.places, sentinel_kwargs={**tls, **patience})  # type: ignore[no-untyped-call]
+    sentinels: Any = Sentinel(address.places, sentinel_kwargs={**address.asking, **tls, **patience})  # type: ignore[no-untyped-call]
     client: redis.Redis = sentinels.master_for(address.service, **options)
     return client
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from secrets import token_hex
 
 import redis
 
@@ -50,14 +51,21 @@ class Sentinel(Port):
 
     label = "Sentinel"
 
-    def __init__(self, data: Path, port: int, *, watched: int) -> None:
+    def __init__(self, data: Path, port: int, *, watched: int, password: str) -> None:
         super().__init__(data, port)
         self._watched = watched
+        self._password = password
+
+    @property
+    def url(self) -> str:
+        return f"redis://:{self._password}@{self.host}:{self.port}"
 
     def settings(self) -> dict[str, str]:
         kept = ("port", "bind", "protected-mode", "dir", "pidfile", "set-proc-title", "daemonize")
         settings = super().settings()
         return {name: settings[name] for name in kept} | {
+            "requirepass": self._password,
+            "sentinel sentinel-pass": self._password,
             "sentinel monitor": f"{SERVICE} {LOOPBACK} {self._watched} {QUORUM}",
             "sentinel down-after-milliseconds": f"{SERVICE} {DOWN_AFTER_MS}",
             "sentinel failover-timeout": f"{SERVICE} {10 * DOWN_AFTER_MS}",
@@ -81,21 +89,23 @@ class Sentinel(Port):
 
 
 class Watched:
-    """Two Valkeys and three Sentinels in folders of `data`."""
+    """Two Valkeys and three Sentinels, which ask for a password, in folders of `data`."""
 
     def __init__(self, data: Path) -> None:
         self.data = data.resolve()
         first, second, *watching = free_ports(2 + SENTINELS)
+        self._password = token_hex(16)
         self.nodes = (Port(self.data / "node-1", first), Port(self.data / "node-2", second, replica_of=first))
         self.sentinels = tuple(
-            Sentinel(self.data / f"sentinel-{number + 1}", port, watched=first) for number, port in enumerate(watching)
+            Sentinel(self.data / f"sentinel-{number + 1}", port, watched=first, password=self._password)
+            for number, port in enumerate(watching)
         )
 
     @property
     def url(self) -> str:
         """The address, as in REDIS_URL."""
         hosts = ",".join(f"{LOOPBACK}:{sentinel.port}" for sentinel in self.sentinels)
-        return f"redis+sentinel://{hosts}/{SERVICE}"
+        return f"redis+sentinel://{hosts}/{SERVICE}?sentinel_password={self._password}"
 
     def start(self, pause: Pause = time.sleep) -> None:
         """Start all, and return when each Sentinel knows all others; raises StartError."""

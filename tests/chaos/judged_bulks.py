@@ -53,7 +53,10 @@ def _judge_job(said: Sequence[Line], job: Job, rows: Sequence[Row]) -> Iterator[
     elif job.status == "cancelled":
         yield from _judge_cut(said, job, len(rows))
     else:
-        yield Wrong.LEFT_OVER, f"it is {job.status}: {job.fanned_out} fanned out, {len(rows)} of {len(asked_for)} stored"
+        yield (
+            Wrong.LEFT_OVER,
+            f"it is {job.status}: {job.fanned_out} fanned out, {len(rows)} of {len(asked_for)} stored",
+        )
 
 
 def _judge_cut(said: Sequence[Line], job: Job, stored: int) -> Iterator[Complaint]:
