@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from tests.chaos.clock import Caller, Clock, Part
+from tests.chaos.clock import ANSWER_SECONDS, Caller, Clock, Part
 from tests.chaos.ledger import Ledger, Line, What
 from tests.chaos.plan import Bulk, Change
 from tests.chaos.producers import COME_BACK, DETAIL_CHARACTERS, LAST_SECONDS, PAUSE_SECONDS
@@ -27,11 +27,18 @@ class BulkSender(Part):
 
     def play(self) -> None:
         """Send, each at its time; in the end, nothing stands still."""
+        made = []
         for bulk in self._clock.through(self._plan):
             job_id = self._send(bulk)
+            made.append((bulk, job_id))
             for change in bulk.changes if job_id else ():
                 if self._clock.wait_until(self._clock.now() + change.after):
                     self._change(bulk, job_id, change)
+            if job_id:
+                self._let_go(bulk, job_id)
+        # An order that got no answer may take effect after those that came later, when a frozen server goes on.
+        self._clock.wait_for_calm(ANSWER_SECONDS)
+        for bulk, job_id in made:
             if job_id:
                 self._let_go(bulk, job_id)
 

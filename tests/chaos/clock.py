@@ -50,6 +50,11 @@ class Clock:
         self._ended = self.now()
         self._over.set()
 
+    def wait_for_calm(self, seconds: float) -> None:
+        """Wait until the run has been over for so many seconds."""
+        self._over.wait()
+        time.sleep(max(0.0, seconds - self.since_end()))
+
     def since_end(self) -> float:
         """Seconds since the run was over."""
         return self.now() - self._ended
