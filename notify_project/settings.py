@@ -201,7 +201,7 @@ def _channel_host() -> dict[str, Any]:
 # The Pub/Sub layer, not the list-based one: frames are hints, `seq` makes them whole (docs/architecture.md).
 CHANNEL_LAYERS = {
     "default": {
-        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "BACKEND": "notifications.live.layer.PubSubLayer",
         "CONFIG": {
             "hosts": [_channel_host()],
             "prefix": "notify.",
