@@ -93,6 +93,21 @@ def test_what_is_fit_is_ok_and_needs_no_mend(all_checks: Any, facts: Any) -> Non
     assert any(found)
 
 
+@pytest.mark.parametrize(
+    ("places", "words"),
+    [
+        ([""], None),
+        (["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"], None),
+        (["10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1"], None),
+        (["10.0.0.1:1", "10.0.0.1:2", "10.0.0.2:1", "10.0.0.2:2"], None),
+        (["10.0.0.1:1", "10.0.0.2:1", "10.0.0.1:2"], "2 of 3 are on 10.0.0.1"),
+    ],
+)
+def test_a_host_that_has_most_primaries_takes_the_majority_with_it(places: list[str], words: str | None) -> None:
+    found = redis_server.spread(places)
+    assert (found and found.detail) == words
+
+
 def dead(facts: pipeline.Letters) -> Finding:
     return pipeline.letters(facts)
 

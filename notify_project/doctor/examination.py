@@ -22,8 +22,11 @@ def examine() -> Iterator[Finding]:
     yield from apply(disk.CHECKS, disk.gather())
     webs = commands = 0
     try:
-        for place, server in servers_of(wiring.shards().client):
+        servers = servers_of(wiring.shards().client)
+        for place, server in servers:
             yield from apply(redis_server.CHECKS, redis_server.gather(server, place))
+        if spread := redis_server.spread([place for place, _ in servers]):
+            yield spread
         in_redis = pipeline.gather(wiring.shards())
         webs = in_redis.alive.get("web", 0)
         commands = sum(in_redis.alive.values()) - webs

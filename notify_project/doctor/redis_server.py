@@ -1,6 +1,7 @@
 """Redis or Valkey: a 202 must be on disk, and nothing may be evicted."""
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -146,6 +147,16 @@ def replicas(facts: Facts) -> Finding | None:
         return Finding("warn", check, "none", mend) if facts.place and not facts.replicas else None
     mend = "add replicas, or lower NOTIFY_ACCEPT_REPLICAS: with fewer, nothing is accepted"
     return judged(check, good=facts.replicas >= wanted, detail=str(facts.replicas), mend=mend)
+
+
+def spread(places: Sequence[str]) -> Finding | None:
+    """Most of a cluster's primaries on one of its hosts: who is left when it is lost has no majority to act by."""
+    hosts = Counter(place.rpartition(":")[0] for place in places)
+    host, most = hosts.most_common(1)[0]
+    if len(hosts) < 2 or 2 * most <= len(places):
+        return None
+    mend = "move some back (CLUSTER FAILOVER at a replica elsewhere): without this host, no replica could take over"
+    return Finding("warn", "the cluster's primaries", f"{most} of {len(places)} are on {host}", mend)
 
 
 def _setting(facts: Facts, name: str, wanted: str, mend: str) -> Finding:
