@@ -366,9 +366,7 @@ def test_a_job_with_a_rate_goes_in_small_steps_and_no_faster() -> None:
     began = time.monotonic()
     run_to_the_end(lanes, job, bulk_worker())
     # Two seconds, less the first step and what may be caught up of a late one.
-    shards = wiring.shards().count
-    least = 1.4 if shards < MANY_SHARDS else 1.0
-    assert least < time.monotonic() - began < 30 + shards / 8
+    assert time.monotonic() - began > (1.4 if wiring.shards().count < MANY_SHARDS else 1.0)
     assert lanes.of(job) == sorted(crowd(400))
 
 
