@@ -8,6 +8,8 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, Route, StorageState, expect
 
 from notify_project.views import content_security_policy
+from tests import bulks
+from tests.api import Api
 from tests.browser import Complaints
 from tests.front import Deployment
 from tests.stack import Stack, wait_until
@@ -93,7 +95,7 @@ def press(page: Page, name: str, said: str) -> None:
 
 
 def test_a_bar_moves_by_itself_and_a_job_is_paused_slowed_and_let_go_by_its_buttons(page: Page, stack: Stack) -> None:
-    job_id = make(stack, 2000, "Newsletter", "200/s")
+    job_id = make(stack, 2000, "Newsletter", "100/s")
     look(page, stack, job_id)
     expect(page.locator("#bulk-live")).to_have_text("live")
     wait_until(lambda: number(page, "stored") > 100, message="the numbers never moved")
@@ -103,7 +105,7 @@ def test_a_bar_moves_by_itself_and_a_job_is_paused_slowed_and_let_go_by_its_butt
     expect(shown(page, "eta")).to_have_text(re.compile(r"^\d+ s$"))
 
     press(page, "Pause", "Paused: nothing more is fanned out.")
-    assert stack.sql(ORDERED, [job_id]) == [(PAUSED, "200/s")]
+    assert stack.sql(ORDERED, [job_id]) == [(PAUSED, "100/s")]
     fanned_out = number(page, "fanned_out")
     wait_until(lambda: rows(stack, job_id) == fanned_out, message="not all that was fanned out arrived")
     expect(page.get_by_role("button", name="Pause")).to_be_hidden()
@@ -126,12 +128,12 @@ def test_a_bar_moves_by_itself_and_a_job_is_paused_slowed_and_let_go_by_its_butt
 def test_a_job_is_cancelled_only_after_a_question_and_what_was_not_fanned_out_never_arrives(
     page: Page, stack: Stack
 ) -> None:
-    job_id = make(stack, 2000, "Cancelled", "300/s")
+    job_id = make(stack, 2000, "Cancelled", "100/s")
     look(page, stack, job_id)
     wait_until(lambda: number(page, "stored") > 0, message="it never began")
     page.get_by_role("link", name="Cancel …").click()
     expect(page.locator("#content")).to_contain_text(re.compile(r"As of now [\d,]+ are fanned out"))
-    assert stack.sql(ORDERED, [job_id]) != [(CANCELLED, "300/s")], "only a question so far"
+    assert stack.sql(ORDERED, [job_id]) != [(CANCELLED, "100/s")], "only a question so far"
     press(page, "Cancel this job", "Cancelled: what was not fanned out never will be.")
     fanned_out = number(page, "fanned_out")
     assert 0 < fanned_out < 2000
@@ -142,7 +144,7 @@ def test_a_job_is_cancelled_only_after_a_question_and_what_was_not_fanned_out_ne
 def test_without_a_socket_a_page_asks_and_says_so_under_the_strictest_policy(page: Page, stack: Stack) -> None:
     page.route(f"{stack.url}{JOBS}**", strictly)
     page.route_web_socket(re.compile("/ws/dashboard/"), lambda socket: socket.close(code=4503))
-    job_id = make(stack, 600, "Asked for", "150/s")
+    job_id = make(stack, 600, "Asked for", "75/s")
     look(page, stack, job_id)
     expect(page.locator("#bulk-live")).to_have_text("every 2 s")
     expect(shown(page, "status")).to_have_text("done")
@@ -164,12 +166,15 @@ def test_a_list_moves_by_itself_and_fits_a_telephone(page: Page, stack: Stack) -
 
 def test_a_page_goes_on_after_the_web_was_away(page: Page, deployment: Deployment, complaints: Complaints) -> None:
     complaints.expect("WebSocket connection", "Failed to load resource")
-    job_id = make(deployment.stack, 1500, "Patient", "200/s")
+    # Slow until the page has found the web again, however long that takes.
+    job_id = make(deployment.stack, 1500, "Patient", "20/s")
     look(page, deployment.stack, job_id)
     expect(page.locator("#bulk-live")).to_have_text("live")
     deployment.web.kill()
     expect(page.locator("#bulk-live")).to_have_text("The server does not answer. Trying again.")
     deployment.restart_web()
     expect(page.locator("#bulk-live")).to_have_text("live", timeout=ANSWER_MS)
+    with Api(deployment.stack) as api:
+        bulks.dial(api, job_id, None)
     expect(shown(page, "stored")).to_have_text("1,500", timeout=ANSWER_MS)
     expect(page.locator("body")).to_have_attribute("data-loaded", "once")
