@@ -256,10 +256,7 @@ class Schedules:
         return found
 
     def await_changes(self, block_ms: int) -> bool:
-        """Whether there may be changes that are not recorded yet. Waits for one, `block_ms` at most.
-
-        The nodes of a cluster cannot be waited for together: then the answer is always yes.
-        """
+        """Whether there may be changes to be recorded; waits for one. In a cluster the answer is yes, and at once."""
         if not self._shards.is_one_server:
             return True
         streams: Any = dict.fromkeys(map(keys.changes, self._shards.each()), "0")
