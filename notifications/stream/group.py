@@ -28,7 +28,7 @@ CLAIM_STEP: Final = 20
 CLAIMED: Final = 2
 # An empty consumer that was not heard of for so many times the claim's idle time is forgotten.
 FORGET_AFTER_IDLE_TIMES: Final = 6
-DEEP_AT_ONCE: Final = 8
+DEEP_AT_ONCE: Final = 4
 
 
 def group_is_lost(error: ResponseError) -> bool:
@@ -165,15 +165,35 @@ class GroupReader:
     def _deliver(self, streams: Collection[bytes], *, count: int, block_ms: int | None, in_all: int = 0) -> list[Entry]:
         """New entries, `count` of each stream; or more of each, `in_all`, where it is known that few have any."""
         if self._bells is None:
-            answer: Any = self._client.xreadgroup(
-                self._group, self._consumer, dict.fromkeys(streams, ">"), count=count, block=block_ms
-            )
-            return self._hold(_entries(answer))
+            found = self._of_deep(streams, count, in_all)
+            return self._hold(found or self._read(streams, count, block_ms))
         entries = self._look(self._bells, streams, count, in_all)
         if not entries and block_ms:
             self._bells.wait(streams, block_ms / 1000)
             entries = self._look(self._bells, streams, count, in_all)
         return entries
+
+    def _of_deep(self, streams: Collection[bytes], count: int, in_all: int) -> list[Entry]:
+        """Of streams of one server: much of a few that have more than was read, after a little of each that had not.
+
+        Nothing where none is known to have more. See `_chosen`.
+        """
+        chosen = [stream for stream in self._deep if stream in streams][:DEEP_AT_ONCE]
+        if not in_all or not chosen:
+            return []
+        others = [stream for stream in streams if stream not in self._deep]
+        entries = self._read(others, count) if others else []
+        return entries + self._read(chosen, max(count, (in_all - len(entries)) // len(chosen)))
+
+    def _read(self, streams: Collection[bytes], count: int, block_ms: int | None = None) -> list[Entry]:
+        """New entries of streams of one server, `count` of each, or what comes within `block_ms`."""
+        answer: Any = self._client.xreadgroup(
+            self._group, self._consumer, dict.fromkeys(streams, ">"), count=count, block=block_ms
+        )
+        found = {stream: len(entries) for stream, entries in answer or ()}
+        for stream in streams:
+            self._note(stream, is_deep=found.get(stream) == count)
+        return _entries(answer)
 
     def _look(self, heard: Bells, streams: Collection[bytes], count: int, in_all: int) -> list[Entry]:
         """New entries of the streams that rang."""
@@ -188,9 +208,8 @@ class GroupReader:
                 continue
             found = _entries(answer)
             entries += found
-            self._deep.pop(stream, None)
-            if len(found) == each:
-                self._deep[stream] = None
+            self._note(stream, is_deep=len(found) == each)
+            if stream in self._deep:
                 heard.ring([stream])
         self._hold(entries)
         if wrong:
@@ -211,6 +230,12 @@ class GroupReader:
             return rung
         heard.ring(put_off)
         return [stream for stream in rung if stream not in put_off]
+
+    def _note(self, stream: bytes, *, is_deep: bool) -> None:
+        """Whether as much was read of a stream as was asked for: there may be more. It is the last to have its turn."""
+        self._deep.pop(stream, None)
+        if is_deep:
+            self._deep[stream] = None
 
     def _ask_each(self, streams: Iterable[bytes], ask: Callable[[Pipeline, bytes], object]) -> dict[bytes, Any]:
         """Ask something of each stream, at once; answers, and what the server says is wrong, by stream.
