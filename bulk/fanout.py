@@ -246,6 +246,8 @@ def _was_cut_short(job: BulkJob, standings: Sequence[Standing | None]) -> bool:
 
 def _under_way() -> list[BulkJob]:
     """The jobs that Redis has something to do with, or should have, oldest first."""
+    if not BulkJob.is_any_unfinished():
+        return []
     jobs = BulkJob.objects.filter(finished_at=None).exclude(status=Status.RECEIVING)
     # By PostgreSQL's clock, which said when they begin. A cancelled one does not wait for its time.
     jobs = jobs.filter(Q(start_at__lte=Now()) | Q(status=Status.CANCELLED))

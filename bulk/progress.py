@@ -176,6 +176,8 @@ def _was_counted_just_now(job: BulkJob) -> bool:
 
 
 def _under_way() -> list[UUID]:
+    if not BulkJob.is_any_unfinished():
+        return []
     unfinished = BulkJob.objects.filter(finished_at=None).exclude(status=Status.RECEIVING)
     begun = unfinished.filter(Q(status=Status.CANCELLED) | Q(started_at__isnull=False))
     return list(begun.order_by("counted_at").values_list("pk", flat=True))

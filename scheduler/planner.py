@@ -5,7 +5,7 @@ from typing import Final
 import structlog
 
 from notifications import failpoints, metrics, process, reporting
-from notifications.stream import delayed, keys
+from notifications.stream import agenda, delayed, keys
 from notifications.stream.agenda import Agenda
 from notifications.stream.schedules import Due, Kept, Schedules, Step
 from scheduler import schedule as schedules
@@ -29,6 +29,7 @@ class Planner:
     def step(self) -> None:
         """Fire what is due, retries and schedules; then sleep until the next is, or until the next look."""
         failpoints.reach("scheduler.looked")
+        agenda.ask(self._schedules.shards, self._retries, self._due)
         moved = delayed.move_due(self._schedules.shards, self._retries)
         due = self._schedules.fire(self._due)
         stepped = self._step(due) if due.again else 0

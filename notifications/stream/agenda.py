@@ -1,11 +1,12 @@
 """Which shards there is something to do in now, where that is a matter of time: none is asked in vain.
 
-On one server, one question tells it of all shards. In a cluster, where each would be a question of its own, a shard is
-asked when what waits in it is due, when its bell rang (something is due before that now), and now and then.
+On one server, one question (`ask`) tells it of all shards. In a cluster, where each would be a question of its own, a
+shard is asked when what waits in it is due, when its bell rang (something is due before that now), and now and then.
 """
 
 import time
 from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Final
 
 from notifications.stream import bells, scripts
@@ -23,18 +24,17 @@ class Agenda:
 
     def __init__(self, shards: Shards, name_of: Callable[[int], str], *, timed: bool) -> None:
         """`name_of`: the key of a shard that rings. `timed`: it is a ZSET whose scores are times, Unix ms."""
-        self._client = shards.client
         self._shard_of = {name_of(shard).encode(): shard for shard in shards.each()}
         self._bells = bells.for_streams(shards.client, self._shard_of)
         self._timed = timed
         self._due = dict.fromkeys(shards.each(), NOW)
 
     def begin(self) -> list[int]:
-        """The shards to look at now. Nothing waits in them, unless that is noted again. Raises RedisError."""
-        if self._bells is None:
-            self._ask()
-        else:
+        """The shards to look at now. Nothing waits in them, unless that is noted again. On one server, `ask` first."""
+        if self._bells is not None:
             self._due |= dict.fromkeys((self._shard_of[name] for name in self._bells.take(self._shard_of)), NOW)
+        elif not self._timed:
+            self._due |= dict.fromkeys(self._due, NOW)
         present = time.monotonic()
         chosen = [shard for shard, due in self._due.items() if due <= present]
         self._due |= dict.fromkeys(chosen, NEVER)
@@ -53,13 +53,26 @@ class Agenda:
         """When there will be something to do, as far as is known; infinite where nothing waits."""
         return max(0.0, min(self._due.values()) - time.monotonic())
 
-    def _ask(self) -> None:
-        """Ask the one server. One shard needs no question before the look itself."""
-        if not self._timed or len(self._due) == 1:
-            self._due |= dict.fromkeys(self._due, NOW)
-            return
-        waits: list[int] = scripts.run(self._client, "waiting", list(self._shard_of), [])
-        for shard, next_in_ms in enumerate(waits):
-            self.note(shard, next_in_ms)
+    def asks(self) -> list[bytes]:
+        """The keys that one server is asked about; none in a cluster."""
+        return list(self._shard_of) if self._bells is None and self._timed else []
+
+    def told(self, waits: Iterable[int]) -> None:
+        """What waiting.lua says of each of them."""
+        for shard, next_in_ms in zip(self._due, waits, strict=False):
             if next_in_ms < 0:
                 self._due[shard] = NEVER
+            else:
+                self.note(shard, next_in_ms)
+
+
+def ask(shards: Shards, *agendas: Agenda) -> None:
+    """Ask one server with one question when something is due in any of these; a cluster is not asked, it rings.
+
+    Raises RedisError.
+    """
+    names = [agenda.asks() for agenda in agendas]
+    if any(names):
+        waits = iter(scripts.run(shards.client, "waiting", [name for asked in names for name in asked], []))
+        for agenda, asked in zip(agendas, names, strict=True):
+            agenda.told(islice(waits, len(asked)))
