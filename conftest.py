@@ -1,5 +1,6 @@
 """Fixtures for every test: clean servers, and callers of the API."""
 
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,6 +18,7 @@ from notifications.stream.client import Shards
 from notifications.stream.clock import ServerClock
 from notifications.stream.keys import Lane
 from notifications.stream.writer import Writer
+from tests.servers import CLUSTER
 
 # On a loaded machine the first example may take seconds; that says nothing of the code under test.
 hypothesis.settings.register_profile("notify", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
@@ -25,6 +27,9 @@ hypothesis.settings.load_profile("notify")
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """First the files whose tests take long: several run at a time, and what is short fills the gaps at the end."""
+    for item in items if os.environ.get(CLUSTER) else ():
+        if mark := item.get_closest_marker("not_on_a_cluster"):
+            item.add_marker(pytest.mark.skip(reason=f"on a cluster: {mark.args[0]}"))
     crossing = config.rootpath / "tests"
     items.sort(key=lambda item: crossing not in item.path.parents)
 

@@ -117,6 +117,7 @@ def test_what_was_accepted_before_the_backup_is_there_after_the_restore(own_stac
     truth.assert_mirrors_agree(own_stack)
 
 
+@pytest.mark.not_on_a_cluster("it restores one server")
 def test_a_lost_redis_alone_costs_what_was_only_there(own_stack: Stack) -> None:
     worker = start_all(own_stack)
     with Api(own_stack) as api:

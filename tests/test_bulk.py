@@ -140,6 +140,7 @@ def timely(give: Callable[[], Job]) -> Job:
 
 # On many shards a step is two thirds of a second, half of what is measured here; bulk/tests/test_fanout.py has those.
 @pytest.mark.one_shard_is_enough
+@pytest.mark.not_on_a_cluster("with many shards a rate goes in steps too long for so short a look")
 def test_a_rate_is_kept_and_another_one_counts_at_once(stack: Stack, api: Api) -> None:
     recipients = bulks.crowd("rate", 8 * SOME)
     job_id = bulks.send(stack, recipients, rate="500/s")

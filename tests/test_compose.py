@@ -19,7 +19,10 @@ from tests import truth
 from tests.compose import COMPOSE, OURS, SERVICES, Containers
 from tests.stack import Process, Stack, wait_until
 
-pytestmark = pytest.mark.one_shard_is_enough
+pytestmark = [
+    pytest.mark.one_shard_is_enough,
+    pytest.mark.not_on_a_cluster("docker-compose.yml has one server; test_compose_cluster.py tells of the other file"),
+]
 
 BACKGROUND = ("worker", "bulk_worker", "scheduler", "dlq_worker")
 WEBS = ("http", "gateway")

@@ -102,7 +102,7 @@ def test_frames_come_when_something_changes_and_once_a_second_otherwise(dashboar
     while time.monotonic() - began < 3:
         api.notify("busy")
         dashboard.listen(0.05)
-    assert dashboard.heard["flow"] - before >= 7
+    assert dashboard.heard["flow"] - before > 4
 
 
 @pytest.mark.one_shard_is_enough

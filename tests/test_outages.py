@@ -116,6 +116,7 @@ def test_postgresql_down_then_redis_frozen_under_load_spends_no_attempt(own_stac
 
 
 @pytest.mark.one_shard_is_enough
+@pytest.mark.not_on_a_cluster("it has fail-overs of its own")
 def test_a_redis_that_became_read_only_is_waited_for(own_stack: Stack) -> None:
     """As in a fail-over, between the old primary's demotion and the new one's address."""
     own_stack.start_web()
@@ -136,6 +137,7 @@ def test_a_redis_that_became_read_only_is_waited_for(own_stack: Stack) -> None:
 
 
 @pytest.mark.one_shard_is_enough
+@pytest.mark.not_on_a_cluster("it has fail-overs of its own")
 def test_after_a_fail_over_work_goes_on_at_the_new_primary(own_stack: Stack, tmp_path: Path) -> None:
     """The old primary is a replica by now and keeps its connections; only the address leads elsewhere."""
     primary = ServerHandle(Valkey(tmp_path / "new"))
@@ -185,6 +187,7 @@ def test_a_redis_that_is_full_is_emptied_by_the_workers(own_stack: Stack) -> Non
 
 
 @pytest.mark.one_shard_is_enough
+@pytest.mark.not_on_a_cluster("it has fail-overs of its own")
 def test_connections_that_were_lost_without_a_word_are_given_up_and_made_anew(own_stack: Stack) -> None:
     with Proxy(socket_of(own_stack.valkey.url)) as proxy:
         own_stack.env["REDIS_URL"] = f"redis://127.0.0.1:{proxy.port}/0"

@@ -279,7 +279,8 @@ def test_a_given_server_that_does_not_answer_is_named(start_up: Callable[..., Up
 
 
 def test_given_servers_are_used_and_none_is_started(start_up: Callable[..., Up]) -> None:
-    given = {name: os.environ[name] for name in ("DATABASE_URL", "REDIS_URL")}
+    named = ("DATABASE_URL", "REDIS_URL", "CHANNEL_REDIS_URL")
+    given = {name: os.environ[name] for name in named if name in os.environ}
     up = start_up(environment=clean_environment(**given))
     up.wait_until_ready()
     assert up.demo.items() >= given.items()

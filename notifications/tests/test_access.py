@@ -196,6 +196,7 @@ def test_keys_that_nobody_can_look_up_are_not_called_wrong(monkeypatch: Any) -> 
     assert int(answer.headers["Retry-After"]) > 0
 
 
+@pytest.mark.not_on_a_cluster("who calls is looked up in PostgreSQL while a node is away")
 def test_without_redis_a_producer_is_told_to_come_back(monkeypatch: Any, producer: Caller) -> None:
     def gone(*_: object) -> None:
         raise RedisConnectionError("gone")

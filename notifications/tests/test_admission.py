@@ -17,7 +17,11 @@ from notifications.stream import scripts
 from notifications.stream.client import Shards
 from notifications.tests.test_api import problem
 
-pytestmark = [pytest.mark.django_db, pytest.mark.one_shard_is_enough]
+pytestmark = [
+    pytest.mark.django_db,
+    pytest.mark.one_shard_is_enough,
+    pytest.mark.not_on_a_cluster("one script admits and accepts where both are of one server"),
+]
 
 EVENT = {"recipient": "alice", "type": "t", "title": "t"}
 TELLING_NOTHING = {"Date", "Location", "RateLimit", "X-Request-ID"}

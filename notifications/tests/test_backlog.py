@@ -65,6 +65,7 @@ def is_whole(shards: Shards, events: list[Event]) -> None:
     assert (left(shards), held(shards)) == (0, 0)
 
 
+@pytest.mark.not_on_a_cluster("of many shards a batch has one event each")
 def test_while_a_batch_is_stored_the_one_before_is_ended_and_the_next_one_read(
     shards: Shards, backlog: list[Event], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,6 +89,7 @@ def test_while_a_batch_is_stored_the_one_before_is_ended_and_the_next_one_read(
     is_whole(shards, backlog)
 
 
+@pytest.mark.not_on_a_cluster("of many shards a batch has one event each")
 def test_a_batch_that_an_outage_kept_from_its_end_is_handled_anew_with_the_one_that_was_stored_meanwhile(
     shards: Shards, backlog: list[Event], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,6 +113,7 @@ def test_a_batch_that_an_outage_kept_from_its_end_is_handled_anew_with_the_one_t
     is_whole(shards, backlog)
 
 
+@pytest.mark.not_on_a_cluster("of many shards a batch has one event each")
 def test_what_was_read_ahead_is_given_back_by_a_worker_that_stops(shards: Shards, backlog: list[Event]) -> None:
     first = make_worker(shards)
     first.step()

@@ -289,6 +289,7 @@ def test_two_workers_that_settle_the_same_chunk_count_it_once(shards: Shards, jo
 
 
 @pytest.mark.one_shard_is_enough
+@pytest.mark.not_on_a_cluster("of many shards a batch has few chunks each")
 def test_chunks_are_handed_out_in_parts_of_a_batch_between_which_live_has_its_turn(
     shards: Shards, job: Event, make_event: Make, make_writer: Callable[..., Writer]
 ) -> None:
@@ -315,6 +316,7 @@ def test_a_chunk_that_is_larger_than_a_part_is_handed_out_all_the_same(shards: S
 
 
 @pytest.mark.one_shard_is_enough
+@pytest.mark.not_on_a_cluster("of many shards a batch has few chunks each")
 def test_a_worker_takes_few_chunks_at_a_time_once_it_saw_some(shards: Shards, job: Event) -> None:
     """So that others have the rest."""
     reader, other = make_reader(shards), make_reader(shards, "other")

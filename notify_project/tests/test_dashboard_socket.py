@@ -41,7 +41,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def _telling(stack: Stack, settings: Any) -> None:
     """This process is one of the deployment's, as far as the channel layer goes."""
     layer = settings.CHANNEL_LAYERS["default"]
-    hosts = [{**layer["CONFIG"]["hosts"][0], "address": stack.valkey.url}]
+    hosts = [{**layer["CONFIG"]["hosts"][0], "address": stack.env.get("CHANNEL_REDIS_URL", stack.valkey.url)}]
     settings.CHANNEL_LAYERS = {"default": {**layer, "CONFIG": {**layer["CONFIG"], "hosts": hosts}}}
 
 

@@ -25,7 +25,11 @@ from notify_project.metrics import middleware
 from notify_project.short_way import ShortWay
 from notify_project.wsgi import Handler
 
-pytestmark = [pytest.mark.django_db, pytest.mark.one_shard_is_enough]
+pytestmark = [
+    pytest.mark.django_db,
+    pytest.mark.one_shard_is_enough,
+    pytest.mark.not_on_a_cluster("the short way past Django is that of one shard"),
+]
 
 EVENT: dict[str, Any] = {"recipient": "alice", "type": "t", "title": "t"}
 BODIES: dict[str, Any] = {"/api/notify": EVENT, "/api/notify/batch": {"notifications": [EVENT, EVENT]}}
