@@ -26,8 +26,8 @@ RECIPIENT_POLICY: Final = "recipient"
 
 
 def is_one_script() -> bool:
-    """Whether one script can see to all that a request to send asks: it has one shard, and no rate of recipients."""
-    return wiring.shards().is_one_script and not settings.NOTIFY.recipient_rate
+    """Whether one script can see to all that a request to send asks: one server has it, and no recipient a rate."""
+    return wiring.shards().is_one_server and not settings.NOTIFY.recipient_rate
 
 
 class Charge:

@@ -141,13 +141,8 @@ class Shards:
 
     @property
     def is_one_server(self) -> bool:
-        """Whether one server has every key: it is there or away as a whole."""
+        """Whether one server has every key: it is there or away as a whole, and one script may take any of them."""
         return not isinstance(self.client, Cluster)
-
-    @property
-    def is_one_script(self) -> bool:
-        """Whether one script may take every key, whatever is in its hash tag."""
-        return self.is_one_server and self.count == 1
 
     def of(self, recipient: str) -> int:
         """The shard of a recipient."""

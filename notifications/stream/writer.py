@@ -89,21 +89,23 @@ class Writer:
     def admit(
         self, batch: list[Event], toll: Toll, once: Once | None = None, answer: bytes = b""
     ) -> tuple[Replayed | Pending | None, Standing]:
-        """Accept events of one shard that is all there is, and take them from a rate: one script, all or nothing.
+        """Accept events on one server, and take them from a rate: one script, all or nothing.
 
         What the idempotency key was used for before, if it was; and how the rate stands: where it did not let as many
         through, nothing was accepted. Raises CallerChanged, IdempotencyConflict and BacklogFull.
         """
-        shard, limit = 0, self._shard_backlog
-        names = [*self._names(shard), keys.counters(shard), toll.mirror_name, toll.rate_name]
-        arguments: list[str | bytes | int] = [limit, self._lane, "", "", ""]
-        if once:
-            names.append(once.key(shard))
-            arguments[2:] = [once.fingerprint, answer, once.seconds]
+        names = [toll.mirror_name, toll.rate_name]
+        request = (once.fingerprint, answer, once.seconds) if once else ("", "", "")
+        arguments: list[str | bytes | int] = [self._shard_backlog, self._lane, *request]
         rate = toll.rate
         arguments += (toll.mirror, rate.window * MICROSECONDS, rate.p, rate.q)
-        for event in batch:
-            arguments += (event.id, events.encode(event))
+        for shard, members in self._shards.group(batch, lambda event: event.recipient).items():
+            names += (*self._names(shard), keys.counters(shard))
+            arguments.append(len(members))
+            for event in members:
+                arguments += (event.id, events.encode(event))
+        if once:
+            names.append(once.key(self._records.home(once)))
         outcome, *rest = self._timely.run("admit", names, arguments)
         if outcome == b"changed":
             raise CallerChanged

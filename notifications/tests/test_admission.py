@@ -1,5 +1,9 @@
-"""The short way in: a caller as it was seen before, whom Redis confirms in the one script that accepts."""
+"""The short way in: a caller as it was seen before, whom Redis confirms in the one script that accepts.
 
+On one server, with one shard and with several.
+"""
+
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -16,6 +20,7 @@ from notifications.stream import keys as names
 from notifications.stream import scripts
 from notifications.stream.client import Shards
 from notifications.tests.test_api import problem
+from notifications.tests.test_rates import left
 
 pytestmark = [
     pytest.mark.django_db,
@@ -29,6 +34,17 @@ TELLING_NOTHING = {"Date", "Location", "RateLimit", "X-Request-ID"}
 
 def post(caller: Client, body: Any = EVENT, path: str = "/api/notify", **headers: str) -> Any:
     return caller.post(path, body, content_type="application/json", headers=headers)
+
+
+@pytest.fixture(params=[1, 4], ids=["1 shard", "4 shards"], autouse=True)
+def sharded(request: pytest.FixtureRequest) -> Iterator[Shards]:
+    """The tests' Redis as one of so many shards."""
+    many = Shards(wiring.shards().client, request.param)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wiring, "shards", lambda: many)
+        wiring.writer.cache_clear()
+        yield many
+    wiring.writer.cache_clear()
 
 
 @pytest.fixture
@@ -53,8 +69,8 @@ def seen(rate: str = "10/d") -> tuple[ApiKey, Caller]:
     return key, caller
 
 
-def accepted(shards: Shards) -> int:
-    return int(shards.client.xlen(names.lane(0, "live")))
+def accepted(sharded: Shards) -> int:
+    return sum(int(sharded.client.xlen(names.lane(shard, "live"))) for shard in sharded.each())
 
 
 def test_who_was_seen_before_costs_redis_one_script(scripts_run: list[str]) -> None:
@@ -66,13 +82,13 @@ def test_who_was_seen_before_costs_redis_one_script(scripts_run: list[str]) -> N
 
 
 @pytest.mark.parametrize("path", ["/api/notify", "/api/notify/batch"])
-def test_a_revoked_key_that_was_seen_before_opens_nothing(path: str, shards: Shards) -> None:
+def test_a_revoked_key_that_was_seen_before_opens_nothing(path: str, sharded: Shards) -> None:
     key, caller = seen()
     keys.revoke(key)
     body: Any = EVENT if path == "/api/notify" else {"notifications": [EVENT]}
     problem(post(caller, body, path), 401)
     problem(post(caller, body, path), 401)
-    assert accepted(shards) == 1
+    assert accepted(sharded) == 1
     assert wiring.shards().client.get(names.rate(f"key:{key.pk}", "10/d")) is not None, "nothing more was taken"
 
 
@@ -117,6 +133,33 @@ def test_a_key_whose_mirror_was_lost_is_looked_up_again(scripts_run: list[str]) 
     assert scripts_run[2:] == ["admit", "rate", "accept", "admit"]
 
 
+def test_a_batch_for_many_is_accepted_at_once_and_once(sharded: Shards, scripts_run: list[str]) -> None:
+    _, caller = seen("100/d")
+    batch = {"notifications": [{**EVENT, "recipient": f"user-{number}"} for number in range(20)]}
+    first = post(caller, batch, "/api/notify/batch", **{"Idempotency-Key": "k"})
+    again = post(caller, batch, "/api/notify/batch", **{"Idempotency-Key": "k"})
+    assert scripts_run[2:] == ["admit", "admit"]
+    assert (first.json()["accepted"], first.content) == (20, again.content)
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert (left(first), left(again)) == (79, 79)
+    assert accepted(sharded) == 21
+    counted = [sharded.client.hget(names.counters(shard), "accepted") for shard in sharded.each()]
+    assert sum(int(count or 0) for count in counted) == 21
+    for result in first.json()["results"]:
+        assert sharded.client.hexists(names.inflight(sharded.of_id(result["id"])), result["id"])
+
+
+def test_what_one_shard_has_no_room_for_no_other_takes(sharded: Shards, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, caller = seen("100/d")
+    monkeypatch.setattr(wiring.writer(), "_shard_backlog", 5)
+    crowd = [*(f"user-{number}" for number in range(3)), *["alice"] * 6]
+    refused = post(caller, {"notifications": [{**EVENT, "recipient": who} for who in crowd]}, "/api/notify/batch")
+    problem(refused, 503)
+    assert accepted(sharded) == 1
+    again = post(caller)
+    assert (again.status_code, left(again)) == (202, 98)
+
+
 def test_of_more_keys_than_it_remembers_a_process_forgets_none_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keys, "MOST_REMEMBERED", 2)
     callers = [seen()[1] for _ in range(5)]
@@ -132,12 +175,12 @@ def test_where_several_servers_have_to_be_asked_each_is_asked(settings: Any, scr
 
 
 def test_an_error_of_ours_on_the_short_way_is_told_once_and_accepts_nothing_twice(
-    monkeypatch: pytest.MonkeyPatch, shards: Shards
+    monkeypatch: pytest.MonkeyPatch, sharded: Shards
 ) -> None:
     _, caller = seen()
     monkeypatch.setattr("notifications.api.accepting._receipt", _fail)
     problem(post(caller), 500)
-    assert accepted(shards) == 2
+    assert accepted(sharded) == 2
     monkeypatch.setattr("notifications.intake.parse", _invalid)
     problem(post(caller), 400)
 

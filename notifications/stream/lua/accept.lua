@@ -22,17 +22,20 @@ if time[1] * 1000 + math.floor(time[2] / 1000) > tonumber(ARGV[1]) then
   return {'late'}
 end
 
-local keys = {lane = KEYS[1], other = KEYS[2], inflight = KEYS[3], counters = KEYS[4], record = KEYS[5]}
 local request = {
-  limit = tonumber(ARGV[2]), lane = ARGV[3], fingerprint = ARGV[4], answer = ARGV[5], life = ARGV[6], first = 7,
+  limit = tonumber(ARGV[2]), lane = ARGV[3], fingerprint = ARGV[4], answer = ARGV[5], life = ARGV[6],
 }
-local known = accepting.known(keys, request)
+local part = {
+  lane = KEYS[1], other = KEYS[2], inflight = KEYS[3], counters = KEYS[4], first = 7, count = (#ARGV - 6) / 2,
+}
+local known = accepting.known(KEYS[5], request)
 if known then
   return known
 end
-local backlog = accepting.full(keys, request, (#ARGV - 6) / 2)
+local backlog = accepting.full(part, request)
 if backlog then
   return {'full', backlog}
 end
-accepting.add(keys, request)
+accepting.add(part, request)
+accepting.remember(KEYS[5], request)
 return {'accepted'}
