@@ -1,7 +1,7 @@
-"""What grows: the table, an inbox, the number of workers and shards (see README.md).
+"""What grows: the table, an inbox, the number of workers, webs and shards (see README.md).
 
-python -m benchmarks.growth [tables] [inboxes] [workers] [--rounds 5] [--millions 1 10] [--days 365] [--events 300000]
-    [--json FILE]
+python -m benchmarks.growth [tables] [inboxes] [workers] [doors] [--rounds 5] [--millions 1 10] [--days 365]
+    [--events 300000] [--json FILE]
 """
 
 import argparse
@@ -17,6 +17,7 @@ from typing import Final, TypeVar
 
 from benchmarks import report
 from benchmarks.figures import Figure, Goal, table, write_json
+from benchmarks.growing.doors import doors
 from benchmarks.growing.lanes import Lanes
 from benchmarks.growing.readers import readers
 from benchmarks.growing.tables import DAYS, PRESENT_MS, RECIPIENTS, Table, filled
@@ -43,7 +44,7 @@ CREWS: Final = (ALONE, (2, 1), (4, 1), (2, 2), (1, 4), (2, 4), (4, 4))
 # Two workers, a back end of PostgreSQL for each, and Valkey.
 ENOUGH_CORES: Final = 5
 
-PARTS: Final = ("tables", "inboxes", "workers")
+PARTS: Final = ("tables", "inboxes", "workers", "doors")
 
 
 def measure(
@@ -58,6 +59,8 @@ def measure(
     with private_servers() as servers, ExitStack() as cleanup:
         if "workers" in parts:
             found += crews(servers, rounds)
+        if "doors" in parts:
+            found += doors(servers, rounds, NAME)
         if {"tables", "inboxes"} & set(parts):
             tables = [Table(0, servers), *(cleanup.enter_context(filled(servers, size, days)) for size in millions)]
             if "inboxes" in parts:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +21,6 @@ from notifications.stream import keys
 from notify_project.local.web import Address
 
 HOST: Final = "127.0.0.1"
-SHARD: Final = 0
 STREAM: Final = "accepted"
 EXPRESS: Final = Path(__file__).parent.parent / "express"
 VERSION: Final = json.loads((EXPRESS / "package.json").read_text())["dependencies"]["express"]
@@ -29,9 +29,9 @@ DRF: Final = "bare DRF view"
 # Express' rate limit counts where ours does, for all processes; or, as it comes, in each process by itself.
 EXPRESS_IN_REDIS: Final = f"Express {VERSION}, rate in Redis"
 EXPRESS_IN_MEMORY: Final = f"Express {VERSION}, rate in memory"
-# As docker-compose.yml starts it, but with one process.
+# As docker-compose.yml starts it, but for how many processes it is.
 GRANIAN: Final = (
-    sys.executable, "-m", "granian", "--interface=wsgi", f"--host={HOST}", "--workers=1", "--blocking-threads=16",
+    sys.executable, "-m", "granian", "--interface=wsgi", f"--host={HOST}", "--blocking-threads=16",
     "--backpressure=64", "--no-ws", "--respawn-failed-workers", "--workers-kill-timeout=10", "--log-level=warning",
 )  # fmt: skip
 
@@ -60,14 +60,18 @@ class Door:
     process: "subprocess.Popen[bytes]"
 
 
-def notify(folder: Path) -> Contender:
-    """Ours, as docker-compose.yml's `http`; `folder` is for its metrics."""
-    environment = {"NOTIFY_METRICS_DIR": str(folder / "metrics"), "NOTIFY_LOG_FORMAT": "json"}
+def notify(folder: Path, *, processes: int = 1, shards: int = 1) -> Contender:
+    """Ours, as docker-compose.yml's `http`, with so many processes; `folder` is for its metrics."""
+    environment = {
+        "NOTIFY_METRICS_DIR": str(folder / "metrics"),
+        "NOTIFY_LOG_FORMAT": "json",
+        "NOTIFY_SHARDS": str(shards),
+    }
     return Contender(
         NAME,
-        (*GRANIAN, "notify_project.wsgi:application"),
+        (*GRANIAN, f"--workers={processes}", "notify_project.wsgi:application"),
         environment,
-        _noted,
+        partial(_noted, shards),
         lambda requests, events: {"entries": events, "in flight": events, "records": requests, "rates": 1},
     )
 
@@ -101,7 +105,7 @@ def standing(servers: Servers, contender: Contender) -> Iterator[Door]:
 
 
 def _wsgi(module: str) -> tuple[str, ...]:
-    return (*GRANIAN, f"benchmarks.accepting.{module}:application")
+    return (*GRANIAN, "--workers=1", f"benchmarks.accepting.{module}:application")
 
 
 def _adding(name: str, command: tuple[str, ...], environment: dict[str, str]) -> Contender:
@@ -112,11 +116,12 @@ def _entries(valkey: redis.Redis) -> dict[str, int]:
     return {"entries": valkey.xlen(STREAM)}
 
 
-def _noted(valkey: redis.Redis) -> dict[str, int]:
+def _noted(shards: int, valkey: redis.Redis) -> dict[str, int]:
+    each = range(shards)
     return {
-        "entries": valkey.xlen(keys.lane(SHARD, "live")),
-        "in flight": valkey.hlen(keys.inflight(SHARD)),
-        "records": _count(valkey, keys.once(SHARD, "*", "*")),
+        "entries": sum(valkey.xlen(keys.lane(shard, "live")) for shard in each),
+        "in flight": sum(valkey.hlen(keys.inflight(shard)) for shard in each),
+        "records": sum(_count(valkey, keys.once(shard, "*", "*")) for shard in each),
         "rates": _count(valkey, keys.rate("*", "*")),
     }
 
