@@ -250,6 +250,40 @@ def test_nobody_waits_for_a_node_that_stands_still_but_the_first(
     wait_until(lambda: all(_tried(writer, event) for event in batch))
 
 
+def test_while_no_node_answers_whoever_looks_is_told_each_time_and_finds_the_rest_at_once(
+    shards: Shards, nodes: Cluster, make_event: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bells, "LOOK_SECONDS", 3600.0)
+    writer, schedules = make_writer(shards), Schedules(shards, ServerClock(shards.client), patience_ms=900)
+    later, events_now = make_event(), crowd(make_event, 10)
+    schedules.plan(Kept(later.id, "once", 1, b"{}", events.encode(later), schedules.now_ms() + 1))
+    writer.add(events_now)
+    reader = Reader(shards, "reader", batch_size=1000, claim_idle_ms=500)
+    reader.create_groups()
+    retries, due = (Agenda(shards, name, timed=True) for name in (keys.delayed, keys.scheduled))
+    changed = Agenda(shards, keys.changes, timed=False)
+    looks: list[Callable[[], object]] = [
+        lambda: reader.read(block_ms=1),
+        lambda: delayed.move_due(shards, retries),
+        lambda: schedules.fire(due),
+        lambda: schedules.changed_shards(changed),
+    ]
+    _signal(nodes, signal.SIGSTOP)
+    try:
+        for look in looks * 3:
+            with pytest.raises(AWAY):
+                look()
+    finally:
+        _signal(nodes, signal.SIGCONT)
+    wait_until(lambda: _tried(writer, later))
+    delayed.move_due(shards, retries)
+    assert schedules.changed_shards(changed) == [shards.of("alice")]
+    assert schedules.fire(due).fired == 1
+    # What they went on to give to the question that nobody waited for any more is claimed.
+    wanted = {event.id for event in [*events_now, later]}
+    take_until(wanted.issubset, lambda: taken(reader, block_ms=1), lambda: _claimed(reader))
+
+
 def test_slots_that_move_under_load_lose_nothing_and_double_nothing(
     shards: Shards, nodes: Cluster, make_event: Make
 ) -> None:
@@ -280,6 +314,12 @@ def test_slots_that_move_under_load_lose_nothing_and_double_nothing(
     rest = set(accepted) - set(found)
     found += take_until(rest.issubset, lambda: taken(reader), lambda: _claimed(reader))
     assert sorted(found) == sorted(accepted)
+
+
+def _signal(nodes: Cluster, number: int) -> None:
+    for node in nodes.nodes:
+        assert node.process
+        os.kill(node.process.pid, number)
 
 
 def _tried(writer: Writer, event: Event) -> bool:

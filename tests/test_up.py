@@ -279,9 +279,9 @@ def test_a_given_server_that_does_not_answer_is_named(start_up: Callable[..., Up
 
 
 def test_given_servers_are_used_and_none_is_started(start_up: Callable[..., Up]) -> None:
-    named = ("DATABASE_URL", "REDIS_URL", "CHANNEL_REDIS_URL")
-    given = {name: os.environ[name] for name in named if name in os.environ}
-    up = start_up(environment=clean_environment(**given))
+    given = {name: os.environ[name] for name in ("DATABASE_URL", "REDIS_URL")}
+    beside = {name: os.environ[name] for name in ("CHANNEL_REDIS_URL",) if name in os.environ}
+    up = start_up(environment=clean_environment(**given, **beside))
     up.wait_until_ready()
     assert up.demo.items() >= given.items()
     assert up.pid_of("PostgreSQL") is None

@@ -5,9 +5,12 @@ shard is asked when what waits in it is due, when its bell rang (something is du
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from typing import Final
+
+from redis.exceptions import RedisError
 
 from notifications.stream import bells, scripts
 from notifications.stream.client import Shards
@@ -30,7 +33,7 @@ class Agenda:
         self._due = dict.fromkeys(shards.each(), NOW)
 
     def begin(self) -> list[int]:
-        """The shards to look at now. Nothing waits in them, unless that is noted again. On one server, `ask` first."""
+        """The shards to look at now. Nothing waits in them, unless that is noted. On one server, `ask` first."""
         if self._bells is not None:
             self._due |= dict.fromkeys((self._shard_of[name] for name in self._bells.take(self._shard_of)), NOW)
         elif not self._timed:
@@ -64,6 +67,21 @@ class Agenda:
                 self._due[shard] = NEVER
             else:
                 self.note(shard, next_in_ms)
+
+
+@contextmanager
+def begun(shards: Shards, agenda: Agenda | None) -> Iterator[Sequence[int]]:
+    """The shards to look at now; all, without an agenda. Where Redis is away, they are to be looked at again.
+
+    An outage that is forgotten would seem to be over, and what is due would wait for a look at all shards.
+    """
+    looked_at = shards.each() if agenda is None else agenda.begin()
+    try:
+        yield looked_at
+    except RedisError:
+        if agenda:
+            agenda.again(looked_at)
+        raise
 
 
 def ask(shards: Shards, *agendas: Agenda) -> None:

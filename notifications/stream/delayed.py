@@ -3,7 +3,7 @@
 from typing import Final, NamedTuple
 
 from notifications.stream import keys, scripts
-from notifications.stream.agenda import AWAY_MS, Agenda
+from notifications.stream.agenda import AWAY_MS, Agenda, begun
 from notifications.stream.client import Shards
 
 MOVE_AT_ONCE: Final = 500
@@ -22,10 +22,11 @@ def move_due(shards: Shards, agenda: Agenda | None = None) -> Moved:
     A shard whose node is away waits for it. `agenda`: what is asked for the shards to look at, and told when there is
     something to do in them; `next_in_ms` is of these alone then. None: all of them.
     """
-    looked_at = shards.each() if agenda is None else agenda.begin()
-    calls = [(_names(shard), [MOVE_AT_ONCE]) for shard in looked_at]
+    with begun(shards, agenda) as looked_at:
+        calls = [(_names(shard), [MOVE_AT_ONCE]) for shard in looked_at]
+        answers = scripts.run_where_possible(shards.client, "move", calls)
     moved, waits = 0, []
-    for shard, told in zip(looked_at, scripts.run_where_possible(shards.client, "move", calls), strict=True):
+    for shard, told in zip(looked_at, answers, strict=True):
         count, next_in_ms = told or (0, AWAY_MS)
         moved += count
         if next_in_ms >= 0:

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 
 import redis
 from redis.client import Pipeline
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 
 from notifications.stream import bells, scripts
 from notifications.stream.bells import Bells
@@ -200,7 +200,12 @@ class GroupReader:
         rung = self._chosen(heard, heard.take(streams))
         each = max(count, in_all // max(1, len(rung)))
         group, consumer = self._group, self._consumer
-        answers = self._ask_each(rung, lambda pipe, name: pipe.xreadgroup(group, consumer, {name: ">"}, count=each))
+        try:
+            answers = self._ask_each(rung, lambda pipe, name: pipe.xreadgroup(group, consumer, {name: ">"}, count=each))
+        except RedisError:
+            # Else the next look would find nothing, and nothing wrong.
+            heard.ring(rung)
+            raise
         entries, wrong = list[Entry](), None
         for stream, answer in answers.items():
             if isinstance(answer, Exception):

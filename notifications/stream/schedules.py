@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 
 from notifications.exceptions import Refused
 from notifications.stream import keys, scripts
-from notifications.stream.agenda import AWAY_MS, Agenda
+from notifications.stream.agenda import AWAY_MS, Agenda, begun
 from notifications.stream.client import Shards, run_of
 from notifications.stream.clock import ServerClock
 from notifications.stream.once import Once, Pending, Records, Replayed, answered
@@ -212,10 +212,10 @@ class Schedules:
 
         A shard whose node is away waits for it. `agenda`: see delayed.move_due.
         """
-        looked_at = self._shards.each() if agenda is None else agenda.begin()
-        calls = [(self._names(shard), [FIRE_AT_ONCE]) for shard in looked_at]
+        with begun(self._shards, agenda) as looked_at:
+            calls = [(self._names(shard), [FIRE_AT_ONCE]) for shard in looked_at]
+            answers = scripts.run_where_possible(self._shards.client, "fire", calls)
         fired, again, put_off, waits, now, late = 0, list[Kept](), list[str](), list[int](), 0, list[int]()
-        answers = scripts.run_where_possible(self._shards.client, "fire", calls)
         for shard, told in zip(looked_at, answers, strict=True):
             count, next_in_ms, now_ms, flat, unreadable, by = told or (0, AWAY_MS, 0, (), (), ())
             fired, now = fired + count, max(now, now_ms)
@@ -248,8 +248,8 @@ class Schedules:
 
         `agenda`: what is asked for the shards to look at. Those that are returned are to be looked at again.
         """
-        looked_at = self._shards.each() if agenda is None else agenda.begin()
-        entries = self._shards.ask_each(lambda pipe, shard: pipe.xlen(keys.changes(shard)), looked_at)
+        with begun(self._shards, agenda) as looked_at:
+            entries = self._shards.ask_each(lambda pipe, shard: pipe.xlen(keys.changes(shard)), looked_at)
         found = [shard for shard, waiting in entries.items() if waiting]
         if agenda:
             agenda.again(found)

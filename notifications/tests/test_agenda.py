@@ -9,8 +9,12 @@ from notifications.stream import keys
 from notifications.stream.agenda import Agenda, ask
 from notifications.stream.client import Shards
 
-# Many shards of one server; a cluster's are in tests/test_cluster.py.
-pytestmark = pytest.mark.one_shard_is_enough
+pytestmark = [
+    pytest.mark.one_shard_is_enough,
+    pytest.mark.not_on_a_cluster(
+        "one server is asked of all shards at once; a cluster's are in tests/test_cluster.py"
+    ),
+]
 
 
 def due_in(shards: Shards, shard: int, milliseconds: int) -> None:
