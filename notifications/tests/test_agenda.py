@@ -11,9 +11,7 @@ from notifications.stream.client import Shards
 
 pytestmark = [
     pytest.mark.one_shard_is_enough,
-    pytest.mark.not_on_a_cluster(
-        "one server is asked of all shards at once; a cluster's are in tests/test_cluster.py"
-    ),
+    pytest.mark.not_on_a_cluster("one server is asked of all shards at once; a cluster's are in tests/test_cluster.py"),
 ]
 
 
