@@ -12,7 +12,7 @@ from typing import Any, Final
 import yaml
 
 from notify_project.local.children import PROJECT
-from tests.stack import HOST, Process, Stack, free_port, wait_until
+from tests.stack import HOST, READ, Process, Stack, free_port, wait_until
 
 # Of these a later file's replaces an earlier one's; other lists grow longer.
 REPLACED: Final = frozenset({"command", "test"})
@@ -68,7 +68,7 @@ class Containers:
     def environment(self, service: str, port: int) -> dict[str, str]:
         """The service's environment; a container of it listens on a port of its own."""
         stated = {name: interpolated(value) for name, value in self._services[service].get("environment", {}).items()}
-        addresses = {name: value for name, value in self.stack.env.items() if name.endswith("_URL")}
+        addresses = {name: self.stack.env[name] for name in READ & self.stack.env.keys() if name.endswith("_URL")}
         differing = addresses | {
             "NOTIFY_TRUSTED_PROXIES": HOST,
             "NOTIFY_HEALTH_PORT": str(port),

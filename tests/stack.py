@@ -39,6 +39,8 @@ from tests.servers import SECRET_KEY
 from tests.template import Template
 
 HOST = "127.0.0.1"
+# Every variable that Notify reads.
+READ = frozenset(variable_name(field) for field in Configuration.__struct_fields__)
 # Processes start as in production (tests/start/sitecustomize.py).
 START = PROJECT / "tests" / "start"
 POLL_SECONDS = 0.05
@@ -69,10 +71,8 @@ def free_port() -> int:
 
 def clean_environment(**variables: str) -> dict[str, str]:
     """This process' environment without anything that Notify reads, and with `variables`."""
-    known = {variable_name(field) for field in Configuration.__struct_fields__}
-    # Few shells set it, and with it nobody would notice a line that stays in a buffer.
-    known.add("PYTHONUNBUFFERED")
-    kept = {name: value for name, value in os.environ.items() if name not in known}
+    # Few shells set the last, and with it nobody would notice a line that stays in a buffer.
+    kept = {name: value for name, value in os.environ.items() if name not in {*READ, "PYTHONUNBUFFERED"}}
     return kept | {"PYTHONPATH": str(START)} | variables
 
 
