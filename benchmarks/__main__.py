@@ -58,16 +58,17 @@ def main() -> int:
     options = Options.parse()
     figures: list[Figure] = []
     failed = []
+    with private_servers() as servers:
+        around = surroundings(servers)
     for name in options.only:
         print(f"\n{name}", flush=True)
         try:
             figures += BENCHMARKS[name](options.rounds)
         except FAILURES as error:
             failed.append(f"{name}: {error!r}")
-    with private_servers() as servers:
-        around = surroundings(servers)
+        # Whoever ends a run of an hour before its end has what was measured.
+        write_json(options.json, figures, around)
     print(table(figures, around))
-    write_json(options.json, figures, around)
     print(f"\nwritten to {options.json}")
     print(*(f"failed: {line}" for line in failed), sep="\n", end="\n" if failed else "")
     return 1 if failed else 0
