@@ -33,7 +33,13 @@ SOCKETS: Final = 100
 # The service `http` of docker-compose.yml.
 HTTP: Final = (
     *(sys.executable, "-m", "granian", "--interface=wsgi", f"--host={HOST}", "--port={port}", "--workers=2"),
-    *("--blocking-threads=16", "--backpressure=64", "--no-ws", "--respawn-failed-workers", "--workers-kill-timeout=10"),
+    *(
+        "--blocking-threads=16",
+        "--backpressure=1024",
+        "--no-ws",
+        "--respawn-failed-workers",
+        "--workers-kill-timeout=10",
+    ),
     *("--log-level=warning", "notify_project.wsgi:application"),
 )
 

@@ -3,6 +3,8 @@
 import os
 import re
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,8 @@ BACKGROUND = ("worker", "bulk_worker", "scheduler", "dlq_worker")
 WEBS = ("http", "gateway")
 THEIRS = ("proxy", "postgres", "valkey")
 STOPPED = {0, -15}
+# Programs that each keep a connection.
+CROWD = 300
 NDJSON = {"Content-Type": "application/x-ndjson"}
 
 
@@ -88,6 +92,19 @@ def test_the_site_is_https_alone_and_keeps_its_numbers_to_itself(site: httpx.Cli
     assert site.get("/metrics").status_code == 404
     assert site.get("/metrics", headers={"X-Forwarded-For": "127.0.0.1"}).status_code == 404
     assert site.post("/api/notify", content=b" " * 300_000).status_code == 413
+
+
+def test_whoever_keeps_a_connection_open_and_says_nothing_keeps_nobody_out(
+    site: httpx.Client, containers: Containers
+) -> None:
+    place = httpx.URL(containers.address("http"))
+    with ExitStack() as idle:
+        for _ in range(CROWD):
+            # Below the 30 s after which the server closes a connection on which nothing is asked.
+            connection = idle.enter_context(closing(HTTPConnection(place.host, place.port or 0, timeout=10)))
+            connection.request("GET", "/healthz")
+            assert connection.getresponse().read()
+        assert site.get("/healthz").status_code == 200
 
 
 def test_valkey_takes_the_files_settings_and_keeps_what_it_acknowledged(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ EXPRESS_IN_MEMORY: Final = f"Express {VERSION}, rate in memory"
 # As docker-compose.yml starts it, but for how many processes it is.
 GRANIAN: Final = (
     sys.executable, "-m", "granian", "--interface=wsgi", f"--host={HOST}", "--blocking-threads=16",
-    "--backpressure=64", "--no-ws", "--respawn-failed-workers", "--workers-kill-timeout=10", "--log-level=warning",
+    "--backpressure=1024", "--no-ws", "--respawn-failed-workers", "--workers-kill-timeout=10", "--log-level=warning",
 )  # fmt: skip
 
 # What is in Redis, and what has to be, after so many requests with so many events.
