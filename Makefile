@@ -19,10 +19,14 @@ help: ## list the targets
 up: .venv/.run ## start the real thing on http://127.0.0.1:8000   (make up ARGS="--port 8010")
 	@exec $(BIN)/python manage.py up $(ARGS)
 
-test: .venv/.dev ## run the whole test suite against throw-away servers, and on a cluster of three nodes what knows of shards
+test: .venv/.dev ## run the whole test suite against throw-away servers, and on a cluster of three nodes what knows of shards   (make test CLUSTER=1: all of it there)
 	@$(BIN)/python -m tests.browser
+ifdef CLUSTER
+	$(call tested,NOTIFY_TEST_CLUSTER=3 NOTIFY_SHARDS=64)
+else
 	$(call tested,NOTIFY_SHARDS=1)
 	$(call tested,NOTIFY_TEST_CLUSTER=3 NOTIFY_SHARDS=64,-m "not one_shard_is_enough")
+endif
 
 lint: .venv/.dev ## ruff, mypy --strict, import rules, missing migrations
 	$(BIN)/ruff check .

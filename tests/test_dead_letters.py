@@ -120,7 +120,7 @@ def end(process: Process) -> None:
     """As an operator does, once it is there to be asked."""
     wait_until(lambda: "process.started" in process.log(), message="it never started")
     process.terminate()
-    assert process.wait(10) == 0
+    assert process.wait(10) == 0, process.log()
 
 
 def bury(stack: Stack, api: Api, count: int, kind: str) -> list[str]:
